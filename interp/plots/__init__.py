@@ -1,0 +1,14 @@
+"""Pictures of results: plotly figures in one style, and attention patterns as a circuitsvis view.
+
+heatmap(values, ...)       a grid of scores, block by position
+lines(series, x, ...)      curves over blocks with their intervals
+circle(points, ...)        a predicted plane, coloured by a cyclic label
+attention(model, ...)      attention patterns of one block
+"""
+
+from interp.plots.curves import lines
+from interp.plots.grid import heatmap
+from interp.plots.plane import circle
+from interp.plots.views import AttentionView, attention
+
+__all__ = ["AttentionView", "attention", "circle", "heatmap", "lines"]

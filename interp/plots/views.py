@@ -1,0 +1,106 @@
+"""Attention patterns as an interactive view, drawn by circuitsvis without the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Protocol, runtime_checkable
+from uuid import uuid4
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from jinja2.utils import htmlsafe_json_dumps
+
+MAX_TOKENS = 256
+"""Longest text shown, since each head puts tokens x tokens numbers into the page."""
+
+
+@runtime_checkable
+class AttendingModel(Protocol):
+    """What `attention` needs of a TransformerBridge."""
+
+    cfg: Any
+    tokenizer: Any
+
+    def run_with_cache(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward pass, with the named hooks' tensors kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttentionView:
+    """Attention patterns of one block; shows itself in a notebook, and in a report."""
+
+    tokens: tuple[str, ...]
+    """Decoded text of each token."""
+    attention: Float[np.ndarray, "heads destination source"]
+    """Probability with which each destination token reads each source token."""
+    heads: tuple[str, ...]
+    """Name of each head, "block.head"."""
+    block: int
+    """Block the patterns were read from."""
+
+    @property
+    def element(self) -> str:
+        """The circuitsvis component that draws it."""
+        return "AttentionHeads"
+
+    @property
+    def props(self) -> dict[str, Any]:
+        """The component's properties; probabilities to four digits, more than a colour can show."""
+        return {
+            "attention": np.round(self.attention.astype(np.float64), 4).tolist(),
+            "tokens": list(self.tokens),
+            "attentionHeadNames": list(self.heads),
+        }
+
+    def _repr_html_(self) -> str:
+        # circuitsvis' own representation asks the network first, and loads from a CDN if it can.
+        script = (files("circuitsvis") / "dist" / "cdn" / "iife.js").read_text(encoding="utf-8")
+        # The library holds a literal closing tag, which would end the script in mid-string.
+        script = script.replace("</script", "<\\/script")
+        name = f"attention-{uuid4().hex[:12]}"
+        return (
+            f'<div id="{name}"></div><script>{script}\n'
+            f'CircuitsVis.render("{name}", CircuitsVis.{self.element}, '
+            f"{htmlsafe_json_dumps(self.props)})</script>"
+        )
+
+
+def attention(
+    model: AttendingModel, text: str, block: int, *, heads: Sequence[int] | None = None
+) -> AttentionView:
+    """Attention patterns of one block over `text`, for a model of any family.
+
+    The text is tokenized by the model's own tokenizer with its own defaults (BOS included where the
+    family has one). `heads` picks heads by number, all by default. Raises ValueError for a block or
+    a head out of range, and for a text of more than 256 tokens.
+    """
+    _check_range("block", [block], model.cfg.n_layers)
+    chosen = list(range(model.cfg.n_heads)) if heads is None else list(heads)
+    _check_range("head", chosen, model.cfg.n_heads)
+    encoded = model.tokenizer(text, return_tensors="pt")
+    ids = encoded["input_ids"]
+    if ids.shape[1] > MAX_TOKENS:
+        raise ValueError(f"the text has {ids.shape[1]} tokens; at most {MAX_TOKENS} can be shown")
+    hook = f"blocks.{block}.attn.hook_pattern"
+    with torch.no_grad():
+        _, cache = model.run_with_cache(
+            ids.to(model.cfg.device),
+            attention_mask=encoded["attention_mask"].to(model.cfg.device),
+            names_filter=hook,
+            output_attentions=False,
+            use_cache=False,
+        )
+    return AttentionView(
+        tokens=tuple(model.tokenizer.decode([token]) for token in ids[0].tolist()),
+        attention=cache[hook][0, chosen].float().cpu().numpy(),
+        heads=tuple(f"{block}.{head}" for head in chosen),
+        block=block,
+    )
+
+
+def _check_range(noun: str, numbers: Sequence[int], count: int) -> None:
+    for number in numbers:
+        if not 0 <= number < count:
+            raise ValueError(f"{noun} {number} is out of range: the model has 0 to {count - 1}")

@@ -1,0 +1,13 @@
+"""One run of a study: its command line, and the directory that says what was done.
+
+config = parse(Config, prog="python -m studies.example", description="What it asks.")
+with Run("example", config) as run:
+    run.save_table("scores", table)
+    run.save_results({"claims": records})
+"""
+
+from interp.run.command import parse
+from interp.run.directory import FinishedRun, Run, is_complete
+from interp.run.files import jsonable, write_atomically
+
+__all__ = ["FinishedRun", "Run", "is_complete", "jsonable", "parse", "write_atomically"]

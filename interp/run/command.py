@@ -1,0 +1,53 @@
+"""A frozen dataclass as a command line, whose help is the fields' docstrings."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TypeVar, get_args, get_origin
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+def parse(
+    config_type: type[Config],
+    args: Sequence[str] | None = None,
+    *,
+    prog: str,
+    description: str,
+) -> Config:
+    """A `config_type` (frozen dataclass) read from the command line, `sys.argv` by default.
+
+    `--help` shows each field's docstring. An unknown flag ends the program with status 2. A field
+    of type `tuple[X, ...]` takes several values (`--model a b`) or repeats (`--model a --model b`).
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    several = {
+        f"--{field.name.replace('_', '-')}"
+        for field in fields(config_type)  # pyright: ignore[reportArgumentType]
+        # A field may also be `tuple[X, ...] | None`.
+        if tuple in map(get_origin, (field.type, *get_args(field.type)))
+    }
+    return tyro.cli(
+        config_type, args=_gather_repeats(given, several), prog=prog, description=description
+    )
+
+
+def _gather_repeats(args: Sequence[str], several: set[str]) -> list[str]:
+    """`--model a --model b` as `--model a b`: the parser alone would keep the last one only."""
+    groups: list[list[str]] = [[]]
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        name = name.replace("_", "-")
+        if name in several:
+            groups.append([name, value] if equals else [name])
+        elif arg.startswith("--"):
+            groups.append([arg])
+        else:
+            groups[-1].append(arg)
+    merged: dict[str | int, list[str]] = {}
+    for place, group in enumerate(groups):
+        key = group[0] if group and group[0] in several else place
+        merged[key] = merged[key] + group[1:] if key in merged else group
+    return [arg for group in merged.values() for arg in group]

@@ -1,0 +1,1 @@
+"""Where does a language model hold a date as a circle? Supervised MDS with its null beside it."""

@@ -1,0 +1,228 @@
+"""Pictures show every label and value as given, and attention as the model computes it."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+
+from interp.plots import attention, circle, heatmap, lines
+from tests.tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
+
+MONTHS = ("January", "February", "March", "April", "May", "June")
+
+
+def grid(values: np.ndarray, **options) -> go.Figure:
+    given = {
+        "row_labels": [f"block {row}" for row in range(values.shape[0])],
+        "column_labels": [f"word {column}" for column in range(values.shape[1])],
+        "title": "Scores",
+        "colour_label": "score",
+    }
+    return heatmap(values, **(given | options))
+
+
+def scores(rows: int = 3, columns: int = 4) -> np.ndarray:
+    return np.linspace(0.0, 1.0, rows * columns).reshape(rows, columns)
+
+
+def traces(figure: go.Figure, **attributes) -> list:
+    return list(figure.select_traces(attributes))
+
+
+def texts(figure: go.Figure) -> list[str]:
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+def test_the_first_row_is_at_the_bottom_and_every_label_is_a_tick():
+    figure = grid(scores(), row_labels=["embedding", "block 0", "block 1"])
+    axis = figure.layout.yaxis
+    assert axis.range[0] < axis.range[1], "an axis that is reversed would put depth downwards"
+    assert axis.ticktext[axis.tickvals.index(0)] == "embedding"
+    assert len(axis.ticktext) == 3
+    assert figure.layout.xaxis.automargin or figure.layout.template.layout.xaxis.automargin
+
+
+def test_repeated_words_keep_columns_of_their_own():
+    figure = grid(scores(), column_labels=["the", "day", "the", "day"])
+    assert list(figure.layout.xaxis.ticktext) == ["the", "day", "the", "day"]
+    assert len(set(figure.layout.xaxis.tickvals)) == 4
+
+
+def test_labels_are_thinned_only_where_they_would_touch():
+    assert len(grid(scores(2, 60)).layout.xaxis.tickvals) == 60
+    assert len(grid(scores(2, 130)).layout.xaxis.tickvals) < 64
+
+
+def test_markup_in_a_token_is_shown_and_not_obeyed():
+    figure = grid(scores(), column_labels=["<b>", "a & b", "c", "d"], title="1 < 2")
+    assert list(figure.layout.xaxis.ticktext)[:2] == ["&lt;b&gt;", "a &amp; b"]
+    assert "&lt;b&gt;" in figure.data[0].hovertext[0][0]
+    assert figure.layout.title.text == "1 &lt; 2"
+
+
+@pytest.mark.parametrize("absent", [np.nan, np.inf])
+def test_an_undefined_cell_is_hatched_without_a_colour_and_gives_its_status(absent):
+    values = scores()
+    values[1, 2] = absent
+    status = np.full(values.shape, "", dtype=object)
+    status[1, 2] = "constant input"
+    figure = grid(values, status=status)
+    assert np.isnan(figure.data[0].z[1, 2])
+    assert "constant input" in figure.data[0].hovertext[1][2]
+    (hatching,) = traces(figure, name="undefined")
+    assert (list(hatching.x), list(hatching.y)) == ([2], [1])
+    assert (figure.data[0].zmin, figure.data[0].zmax) == (0.0, 1.0)
+    assert not traces(grid(scores()), name="undefined")
+
+
+def test_a_midpoint_makes_the_scale_signed_and_symmetric():
+    figure = grid(scores() - 0.25, midpoint=0)
+    assert (figure.data[0].zmin, figure.data[0].zmax) == (-0.75, 0.75)
+    assert figure.data[0].colorscale != grid(scores()).data[0].colorscale
+
+
+def test_the_null_stands_on_the_colour_bar_without_a_tick_beneath_it():
+    bar = grid(scores(), reference={"null": 0.397, "outside": 7.0}).data[0].colorbar
+    assert [text for text in bar.ticktext if "null" in text] == ["<b>0.397 null</b>"]
+    assert not any("outside" in text for text in bar.ticktext)
+    gaps = np.diff(np.sort(np.array(bar.tickvals)))
+    assert gaps.min() > 0.05
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.217, 9.4), (1e-7, 3e-7), (0.39, 0.41)])
+def test_ticks_of_the_colour_bar_are_round_and_within_range(low, high):
+    ticks = np.array(grid(scores(), zmin=low, zmax=high).data[0].colorbar.tickvals)
+    assert 4 <= len(ticks) <= 9
+    assert (ticks >= low - 1e-6 * (high - low)).all() and (ticks <= high * (1 + 1e-6)).all()
+    step = ticks[1] - ticks[0]
+    mantissa = step / 10 ** np.floor(np.log10(step) + 1e-9)
+    assert np.isclose([1, 2, 2.5, 5], mantissa).any()
+
+
+def test_a_constant_grid_still_has_a_scale():
+    figure = grid(np.ones((2, 2)))
+    assert figure.data[0].zmin < 1 < figure.data[0].zmax
+    assert len(figure.data[0].colorbar.tickvals) >= 4
+
+
+def test_marks_lines_and_survivors_stand_where_they_belong():
+    survivors = scores() > 0.9
+    figure = grid(
+        scores(),
+        marks={"word 2": "source"},
+        row_lines={"50 %": 1},
+        survivors=survivors,
+        survivors_label="max-T p < .05",
+    )
+    (dots,) = traces(figure, name="max-T p &lt; .05")
+    assert list(zip(dots.y, dots.x, strict=True)) == [
+        tuple(cell) for cell in np.argwhere(survivors)
+    ]
+    (box,) = figure.layout.shapes
+    assert (box.x0, box.x1) == (1.5, 2.5)
+    assert {"source ▾", "50 %"} <= set(texts(figure))
+
+
+def test_a_mark_or_labels_that_fit_no_column_are_refused():
+    with pytest.raises(ValueError, match="word 9"):
+        grid(scores(), marks={"word 9": "source"})
+    with pytest.raises(ValueError, match="4 column labels|3 column labels"):
+        grid(scores(), column_labels=["a", "b", "c"])
+
+
+def test_each_curve_has_its_band_and_the_reference_its_line():
+    x = np.arange(5.0)
+    figure = lines(
+        {"a": x, "b": 2 * x},
+        list("vwxyz"),
+        title="t",
+        x_title="word",
+        y_title="z",
+        bands={"b": (2 * x - 1, 2 * x + 1)},
+        references={"null": 0.5},
+    )
+    (band,) = traces(figure, legendgroup="b", showlegend=False)
+    assert list(band.y) == [*(2 * x + 1), *(2 * x - 1)[::-1]]
+    assert list(figure.layout.xaxis.ticktext) == list("vwxyz")
+    assert figure.layout.shapes[0].y0 == 0.5
+    assert len({trace.line.color for trace in traces(figure, mode="lines+markers")}) == 2
+
+
+def test_a_band_with_an_undefined_point_is_not_filled_across_it():
+    x = np.array([0.0, np.nan, 2.0])
+    figure = lines(
+        {"a": x}, [0, 1, 2], title="", x_title="", y_title="", bands={"a": (x - 1, x + 1)}
+    )
+    assert not traces(figure, fill="toself")
+    (bars,) = traces(figure, mode="markers")
+    assert bars.error_y.array[0] == 1.0 and np.isnan(bars.error_y.array[1])
+
+
+def test_a_stray_band_or_a_curve_of_another_length_is_refused():
+    x = np.arange(3.0)
+    options = {"title": "", "x_title": "", "y_title": ""}
+    with pytest.raises(ValueError, match="'c'"):
+        lines({"a": x}, [0, 1, 2], bands={"c": (x, x)}, **options)
+    with pytest.raises(ValueError, match="3 points for 2"):
+        lines({"a": x}, [0, 1], **options)
+
+
+def test_centroids_are_joined_in_cyclic_order_even_across_the_turn_of_the_year():
+    generator = np.random.default_rng(0)
+    # Six categories, the first of which straddles label 0: its plain mean would be the half turn.
+    centres = np.repeat(np.arange(6) * 60.0, 40)
+    values = (centres + generator.uniform(-20, 20, centres.size)) % 360
+    angle = np.deg2rad(values)
+    points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    names = np.repeat(MONTHS, 40).tolist()
+    figure = circle(points, values, period=360, title="", categories=names)
+    (path,) = traces(figure, mode="lines+markers")
+    steps = np.diff(np.unwrap(np.arctan2(path.y, path.x)))
+    assert np.allclose(np.rad2deg(steps), 60, atol=8), "sampling noise of 40 points over 40 degrees"
+    assert (path.x[0], path.y[0]) == (path.x[-1], path.y[-1])
+    assert sorted(texts(figure)) == sorted(MONTHS)
+
+
+def test_colours_of_the_plane_close_after_one_period():
+    points = np.zeros((3, 2))
+    figure = circle(points, np.array([0.0, 365.0, 730.0]), period=365, title="")
+    marker = figure.data[0].marker
+    assert list(marker.color) == [0.0, 0.0, 0.0]
+    assert marker.colorscale[0][1] == marker.colorscale[-1][1]
+
+
+def test_a_plane_refuses_a_period_or_categories_that_do_not_fit():
+    points, values = np.zeros((2, 2)), np.zeros(2)
+    with pytest.raises(ValueError, match="period is 0"):
+        circle(points, values, period=0, title="")
+    with pytest.raises(ValueError, match="1 categories for 2"):
+        circle(points, values, period=1, title="", categories=["a"])
+
+
+TEXT = "Alice was born on the 27th of June."
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gemma3"])
+def test_attention_is_the_models_own_with_its_own_tokens(family):
+    model, reference = tiny_pair(family)
+    shown = attention(model, TEXT, 1, heads=[3, 0])
+    ids = tiny_tokenizer(family)(TEXT, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = reference(ids, output_attentions=True).attentions[1][0, [3, 0]].numpy()
+    # The same operations in float32, up to the order of sums.
+    np.testing.assert_allclose(shown.attention, expected, atol=1e-6)
+    assert shown.heads == ("1.3", "1.0")
+    assert len(shown.tokens) == ids.shape[1]
+    assert "".join(shown.tokens).replace("<bos>", "").replace("▁", " ").strip() == TEXT
+
+
+def test_attention_out_of_range_or_over_a_long_text_is_refused():
+    model = tiny_bridge("gpt2")
+    with pytest.raises(ValueError, match="block 3 is out of range: the model has 0 to 2"):
+        attention(model, TEXT, 3)
+    with pytest.raises(ValueError, match="block -1"):
+        attention(model, TEXT, -1)
+    with pytest.raises(ValueError, match="head 4 is out of range: the model has 0 to 3"):
+        attention(model, TEXT, 0, heads=[4])
+    with pytest.raises(ValueError, match="at most 256"):
+        attention(model, TEXT * 40, 0)

@@ -1,0 +1,253 @@
+"""A run's directory: complete or not, never overwritten, and checked when read back."""
+
+import json
+import runpy
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import studies
+from interp.run import Run, is_complete, jsonable, origin, parse, write_atomically
+
+
+@dataclass(frozen=True)
+class Config:
+    model: tuple[str, ...] = ("gpt2",)
+    """Models to read, one report for each."""
+    blocks: tuple[int, ...] | None = None
+    """Blocks to read; all of them by default."""
+    pooling: Literal["last", "mean"] = "last"
+    """Rule for spans of several tokens."""
+    seed: int = 0
+    """Seed of every permutation."""
+
+
+def read(*args: str) -> Config:
+    return parse(Config, args, prog="python -m studies.example", description="Asks something.")
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame({"block": [0, 1], "score": [0.25, np.nan]})
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--model", "a", "b", "--seed", "3"],
+        ["--model", "a", "--seed", "3", "--model", "b"],
+        ["--model=a", "--seed=3", "--model=b"],
+    ],
+)
+def test_a_field_of_several_values_takes_them_together_or_repeated(args):
+    assert read(*args) == Config(model=("a", "b"), seed=3)
+
+
+def test_repeats_are_gathered_for_an_optional_tuple_as_well():
+    assert read("--blocks", "1", "--blocks", "-2").blocks == (1, -2)
+
+
+def test_defaults_live_in_the_config():
+    assert read() == Config()
+
+
+def test_help_shows_each_field_with_its_docstring(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        read("--help")
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert exit_.value.code == 0
+    assert "Asks something." in shown
+    for text in ("Models to read, one report for each.", "Seed of every permutation.", "--pooling"):
+        assert text in shown
+
+
+@pytest.mark.parametrize("args", [["--modle", "a"], ["--pooling", "first"], ["--seed", "x"]])
+def test_an_unknown_flag_or_value_is_refused(args, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        read(*args)
+    assert exit_.value.code == 2
+    assert args[0] in capsys.readouterr().err
+
+
+def test_a_clean_run_reads_back_with_every_file_hashed(tmp_path):
+    with Run("example", Config(), root=tmp_path, arguments=["--seed", "0"]) as run:
+        assert not is_complete(run.path)
+        run.save_table("scores", table())
+        run.save_results({"z": np.float64("nan"), "grid": np.eye(2), Path("x"): torch.tensor(1)})
+        run.save_report("<p>é</p>")
+        run.record("seeds", {"permutations": np.int64(7)})
+    done = Run.open(run.path)
+    pd.testing.assert_frame_equal(done.table("scores"), table())
+    assert done.results() == {"z": None, "grid": [[1.0, 0.0], [0.0, 1.0]], "x": 1}
+    manifest = done.manifest
+    assert {"scores.parquet", "results.json", "report.html"} <= set(manifest["files"])
+    assert manifest["config"]["model"] == ["gpt2"]
+    assert manifest["arguments"] == ["--seed", "0"]
+    assert manifest["recorded"] == {"seeds": {"permutations": 7}}
+    assert manifest["packages"]["torch"] == metadata.version("torch")
+    assert manifest["started"] <= manifest["ended"]
+    assert not list(run.path.glob(".*")), "a temporary file is left"
+
+
+def test_a_changed_file_is_found_when_the_run_is_opened(tmp_path):
+    with Run("example", {}, root=tmp_path) as run:
+        run.save_table("scores", table())
+        run.save_results({"score": 1})
+    run.path.joinpath("results.json").write_text('{"score": 2}')
+    with pytest.raises(ValueError, match=r"results\.json"):
+        Run.open(run.path)
+
+
+def test_a_failed_run_keeps_its_files_and_its_traceback_and_is_not_complete(tmp_path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        Run("example", {}, root=tmp_path, run_id="mine") as run,
+    ):
+        run.save_table("scores", table())
+        _ = 1 / 0
+    assert "ZeroDivisionError" in (run.path / "error.txt").read_text()
+    assert (run.path / "scores.parquet").is_file()
+    assert not is_complete(run.path)
+    with pytest.raises(ValueError, match="no complete run"):
+        Run.open(run.path)
+
+    with Run("example", {}, root=tmp_path, run_id="mine") as again:
+        again.save_table("scores", table())
+    assert again.path == run.path
+    assert set(Run.open(again.path).manifest["files"]) - {"git.diff"} == {"scores.parquet"}
+
+
+def test_a_complete_run_is_never_overwritten(tmp_path):
+    with Run("example", {}, root=tmp_path, run_id="mine") as run:
+        run.save_results({})
+    before = (run.path / "manifest.json").read_bytes()
+    with (
+        pytest.raises(ValueError, match="complete run"),
+        Run("example", {}, root=tmp_path, run_id="mine"),
+    ):
+        pass
+    assert (run.path / "manifest.json").read_bytes() == before
+
+
+def test_runs_of_the_same_second_and_config_get_directories_of_their_own(tmp_path):
+    paths = []
+    for _ in range(3):
+        with Run("example", Config(), root=tmp_path) as run:
+            paths.append(run.path)
+    assert len(set(paths)) == 3
+    assert all(is_complete(path) for path in paths)
+
+
+def test_the_run_id_tells_configs_apart(tmp_path):
+    def digest(config: Config) -> str:
+        with Run("example", config, root=tmp_path) as run:
+            return run.path.name.split("-")[1]
+
+    assert digest(Config()) == digest(Config())
+    assert digest(Config()) != digest(Config(seed=1))
+
+
+def test_nothing_is_written_or_recorded_twice_or_outside_the_directory(tmp_path):
+    with Run("example", {}, root=tmp_path) as run:
+        run.save_table("scores", table())
+        run.record("seed", 1)
+        with pytest.raises(ValueError, match="scores"):
+            run.save_table("scores", table())
+        with pytest.raises(ValueError, match="seed"):
+            run.record("seed", 2)
+        with pytest.raises(ValueError, match="plain file name"):
+            run.save_table("../scores", table())
+
+
+def test_a_value_without_a_json_form_is_refused_and_not_stored_as_its_repr():
+    with pytest.raises(ValueError, match="object"):
+        jsonable({"model": object()})
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    write_atomically(path, "old")
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A git checkout whose `interp` package this process runs from, as far as it can tell."""
+    package = tmp_path / "checkout" / "interp"
+    (package / "run").mkdir(parents=True)
+    (package / "run" / "origin.py").write_text("a = 1\n")
+
+    def git(*command: str) -> None:
+        subprocess.run(["git", "-C", package.parent, *command], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first")
+    monkeypatch.setattr(origin, "__file__", str(package / "run" / "origin.py"))
+    return package.parent
+
+
+def test_git_state_is_clean_until_a_file_changes_and_then_the_diff_is_kept(checkout, tmp_path):
+    with Run("example", {}, root=tmp_path) as clean:
+        pass
+    (checkout / "interp" / "run" / "origin.py").write_text("a = 2\n")
+    (checkout / "new.py").write_text("")
+    with Run("example", {}, root=tmp_path) as dirty:
+        pass
+    states = [Run.open(run.path).manifest["git"] for run in (clean, dirty)]
+    assert [state["dirty"] for state in states] == [False, True]
+    assert states[1]["untracked"] == ["new.py"]
+    assert len(states[0]["commit"]) == 40
+    assert not (clean.path / "git.diff").exists()
+    assert "+a = 2" in (dirty.path / "git.diff").read_text()
+    assert "uncommitted" in dirty.summary()["git commit"]
+
+
+def test_a_package_installed_inside_another_checkout_has_no_git_state(
+    checkout, tmp_path, monkeypatch
+):
+    installed = checkout / ".venv" / "interp"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(origin, "__file__", str(installed / "run" / "origin.py"))
+    with Run("example", {}, root=tmp_path) as run:
+        pass
+    assert json.loads((run.path / "manifest.json").read_text())["git"] is None
+    assert run.summary()["git commit"] == "none"
+
+
+def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
+    tmp_path, monkeypatch, capsys
+):
+    for name, init, main in (
+        ("asks", '"""What it asks.\n\nMore."""', '"""Steps."""'),
+        ("bare", "", '"""Told by its steps."""'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(init)
+        (tmp_path / name / "__main__.py").write_text(f"{main}\nraise SystemExit('was run')\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").write_text('"""No study."""')
+    monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
+    runpy.run_module("studies.__main__", run_name="__main__")
+    shown = capsys.readouterr().out
+    assert [line.strip() for line in shown.splitlines() if line] == [
+        "asks",
+        "What it asks.",
+        "python -m studies.asks --help",
+        "bare",
+        "Told by its steps.",
+        "python -m studies.bare --help",
+    ]
