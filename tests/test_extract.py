@@ -132,7 +132,7 @@ def test_bfloat16_models_are_stored_as_such(tmp_path):
     assert store.read(resid_post(0)).dtype == np.float32
 
 
-# --- nothing lost ----------------------------------------------------------------------------------
+# --- nothing lost --------------------------------------------------------------------------------
 
 WORKER = """
 import sys, time, torch
@@ -147,8 +147,8 @@ def slow(*args):
     time.sleep({pause})
     return plain(*args)
 module._forward = slow
-bridge = tiny_bridge("llama")
-module.extract(bridge, _samples(96), hooks=["blocks.1.hook_resid_post"], out={out!r}, progress=False)
+hooks = ["blocks.1.hook_resid_post"]
+module.extract(tiny_bridge("llama"), _samples(96), hooks=hooks, out={out!r}, progress=False)
 """
 
 

@@ -5,6 +5,8 @@ the date, and a party on the birthday. Every word is a named span, so each can b
 carries the date. The words before the date cannot, and the unrelated words should not.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
-from interp.positions import Sample, Span
+from interp.positions import Sample
+from interp.stats import permute_groups
 
 PERIOD = 365
 """Length of the label's cycle in days."""
@@ -65,6 +68,17 @@ class Dates:
         """The day as the methods take it."""
         return self.day.astype(np.float64)
 
+    def permuted(self, seed: int) -> "Dates":
+        """The same sentences under dates permuted among them, all of one date moving together."""
+        rng = np.random.default_rng([seed, 1])  # not the permutations that the null is made of
+        day = permute_groups(self.day, self.day, 1, rng)[0]
+        return Dates(self.samples, day, _month_of(day))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of texts and labels."""
+        rows = zip((sample.text for sample in self.samples), self.day.tolist(), strict=True)
+        return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+
 
 def generate(n: int, *, seed: int) -> Dates:
     """n sentences. Dates come in rounds of all 365, each in random order, so that they are as
@@ -78,7 +92,7 @@ def generate(n: int, *, seed: int) -> Dates:
     rng = np.random.default_rng(seed)
     rounds = [rng.permutation(PERIOD) for _ in range(-(-n // PERIOD))]
     day = np.concatenate(rounds)[:n]
-    month = np.searchsorted(FIRST_DAY, day, side="right") - 1
+    month = _month_of(day)
     samples = []
     for day_of_year, m in zip(day, month, strict=True):
         name = str(rng.choice(list(PEOPLE)))
@@ -87,7 +101,11 @@ def generate(n: int, *, seed: int) -> Dates:
         choices = {"sport": SPORTS, "color": COLORS, "city": CITIES}
         slots |= {slot: str(rng.choice(values)) for slot, values in choices.items()}
         samples.append(_fill(slots))
-    return Dates(samples, day.astype(np.int64), month.astype(np.int64))
+    return Dates(samples, day, month)
+
+
+def _month_of(day: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    return np.asarray(np.searchsorted(FIRST_DAY, day, side="right") - 1)
 
 
 def _ordinal(number: int) -> str:
@@ -141,4 +159,4 @@ def one_hot_months(dates: Dates) -> Float[np.ndarray, "n month"]:
 
 def month_names(dates: Dates) -> Shaped[np.ndarray, " n"]:
     """Short month names, one a sentence."""
-    return np.array([name[:3] for name in MONTHS])[dates.month]
+    return np.array([MONTHS[month][:3] for month in dates.month])

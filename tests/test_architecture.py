@@ -1,0 +1,79 @@
+"""The house: four layers whose imports point down, and rules that a reader may rely on."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+GET = {"model", "positions", "batch", "extract", "store", "weights", "intervene"}
+COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
+MAY_IMPORT = (
+    {module: GET for module in GET}
+    | {module: {"stats", "claims"} for module in COMPUTE}
+    | {"weights": set(), "plots": COMPUTE, "report": set(), "run": set(), "stats": set()}
+)
+"""What of ours each module of `interp` may import beside itself."""
+
+LIBRARY = sorted((ROOT / "interp").rglob("*.py"))
+STUDIES = sorted((ROOT / "studies").rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def _ours(path: Path, package: str) -> set[str]:
+    """Modules of one of our packages that a file imports."""
+    return {n.split(".")[1] for n in _imports(path) if n.startswith(f"{package}.")}
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    module = path.relative_to(ROOT / "interp").parts[0].removesuffix(".py")
+    if module == "__init__":
+        assert not _ours(path, "interp")
+        return
+    assert module in MAY_IMPORT, f"interp/{module} is in none of the four layers"
+    assert _ours(path, "interp") <= MAY_IMPORT[module] | {module}
+    assert not _ours(path, "studies")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_studies_do_not_import_one_another(path):
+    study = path.relative_to(ROOT / "studies").parts[0]
+    assert _ours(path, "studies") <= {study}
+
+
+@pytest.mark.parametrize("path", LIBRARY + STUDIES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_are_short_and_annotations_are_values(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than 60 lines"
+    # postponed annotations are strings, which jaxtyping cannot check
+    assert "__future__.annotations" not in _imports(path)
+    assert not any(n.split(".")[0] in ("pickle", "dill", "cloudpickle") for n in _imports(path))
+
+
+def test_every_path_and_command_of_the_readme_exists():
+    text = (ROOT / "README.md").read_text()
+    paths = set(re.findall(r"`((?:interp|studies|tests|benchmarks|docs)/[\w./]*)`", text))
+    modules = set(re.findall(r"python -m ((?:interp|studies)[\w.]*)", text))
+    targets = set(re.findall(r"`?make (\w+)", text))
+    assert paths and modules and targets
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    for module in modules:
+        place = ROOT.joinpath(*module.split("."))
+        assert (place / "__main__.py").exists() or place.with_suffix(".py").exists(), module
+    makefile = (ROOT / "Makefile").read_text()
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

@@ -1,0 +1,91 @@
+"""The default real model: a pinned file, converted once, tokenized as its makers meant."""
+
+import numpy as np
+import pytest
+import torch
+
+from interp.extract import extract
+from interp.model import LOCAL_MODELS, conformance, fetch, load, residual_stream, source
+from interp.model.checkpoint import converted
+from interp.model.source import hash_file
+from interp.smds import smds_grid
+from interp.store import by_position
+from studies.date_manifold.data import PERIOD, generate, shuffled_month_orders
+
+NAME = "smollm2-135m"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load(NAME, device="cpu", check=False)
+
+
+def test_the_file_is_the_pinned_one_and_is_fetched_once():
+    path = fetch(NAME)
+    assert hash_file(path) == LOCAL_MODELS[NAME].sha256
+    written = path.stat().st_mtime_ns
+    assert fetch(NAME) == path
+    assert path.stat().st_mtime_ns == written
+    directory = converted(path)
+    assert directory.name == LOCAL_MODELS[NAME].sha256
+    assert (directory / "model.safetensors").exists()
+
+
+def test_a_damaged_download_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    import dataclasses
+
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+    broken = dataclasses.replace(LOCAL_MODELS[NAME], obtain=lambda path: path.write_bytes(b"no"))
+    monkeypatch.setitem(LOCAL_MODELS, NAME, broken)
+    with pytest.raises(ValueError, match="expected SHA-256 b179c95.*the file has"):
+        fetch(NAME)
+    assert not any((tmp_path / "gguf").iterdir())
+    with pytest.raises(ValueError, match="unknown local model 'gpt5'; choose from smollm2-135m"):
+        fetch("gpt5")
+
+
+def test_the_real_model_conforms(model):
+    report = conformance(model)
+    assert report.passed, str(report)
+    assert source(model).kind == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        # two spaces before a digit: without digit splitting they become two tokens
+        ("  0. x", ["ĠĠ", "0", ".", "Ġx"]),
+        ("in 1987", ["in", "Ġ", "1", "9", "8", "7"]),
+    ],
+)
+def test_digits_are_split_and_no_bos_is_added(model, text, tokens):
+    assert model.tokenizer.convert_ids_to_tokens(model.tokenizer(text).input_ids) == tokens
+    assert model.to_tokens(text)[0].tolist() == model.tokenizer(text).input_ids
+
+
+def test_it_knows_some_english(model):
+    ids = model.to_tokens("The capital of France is")
+    with torch.no_grad():
+        assert model.tokenizer.decode(model(ids)[0, -1].argmax()) == " Paris"
+
+
+def test_the_month_word_interpolates_a_month_it_never_saw(model):
+    """Leave-one-month-out R2 above .4 somewhere between 25 and 75 % of the depth."""
+    dates = generate(240, seed=42)
+    hooks = residual_stream(model)[8:24:5]
+    got = extract(model, dates.samples, hooks=hooks, positions=["[month]", "born"], progress=False)
+    grid = smds_grid(
+        by_position(got),
+        dates.label,
+        groups=dates.day,
+        period=PERIOD,
+        n_permutations=100,
+        controls={"order": shuffled_month_orders(dates, 20, seed=1)},
+        leave_out=dates.month,
+        n_jobs=1,
+        progress=False,
+    )
+    survives = grid.test.survives()[..., 0]
+    assert survives[:, 0].all()
+    assert not survives[:, 1].any()  # a word before the date
+    assert np.max(grid.leave_out.r2[:, 0]) > 0.4
