@@ -1,1 +1,1 @@
-"""Mechanistic interpretability on TransformerLens: uniform hooks, aligned activations, honest nulls."""
+"""Mechanistic interpretability on TransformerLens: uniform hooks, aligned activations, nulls."""

@@ -67,7 +67,7 @@ def test_every_path_and_command_of_the_readme_exists():
     text = (ROOT / "README.md").read_text()
     paths = set(re.findall(r"`((?:interp|studies|tests|benchmarks|docs)/[\w./]*)`", text))
     modules = set(re.findall(r"python -m ((?:interp|studies)[\w.]*)", text))
-    targets = set(re.findall(r"`?make (\w+)", text))
+    targets = set(re.findall(r"(?:^|`)make (\w+)", text, flags=re.MULTILINE))
     assert paths and modules and targets
     for path in paths:
         assert (ROOT / path).exists(), path

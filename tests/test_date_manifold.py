@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -67,27 +68,40 @@ def test_shuffled_orders_keep_days_within_their_month():
 # --- verdicts on known geometries ----------------------------------------------------------------
 
 
-def _detect(cell: np.ndarray, *, words=(SOURCE, DESTINATION)):
-    """Experiment 1 on noise, with a geometry at the given words of one depth."""
+def _directions(k: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(1).standard_normal((24, k)))[0]
+
+
+GEOMETRIES = {
+    "circle": lambda dates: 8 * circle_of(dates.label) @ _directions(2).T,
+    "lookup": lambda dates: 8 * one_hot_months(dates) @ _directions(12).T,
+    "noise": lambda _dates: np.zeros((N, 24)),
+}
+
+
+@cache
+def _detect(geometry: str):
+    """Experiment 1 on noise, with a geometry at source and destination of one depth."""
     dates = generate(N, seed=0)
     rng = np.random.default_rng(0)
-    d = cell.shape[1]
+    cell = GEOMETRIES[geometry](dates)
 
     def blocks():
         for row, name in enumerate(ROWS):
-            noise = rng.standard_normal((len(dates.words), N, d)).astype(np.float32)
-            noise[0] = 1.0  # one cell without any variance
+            noise = rng.standard_normal((len(dates.words), N, 24)).astype(np.float32)
+            noise[0] = 1.0  # one word without any variance
             if row == SHOWN:
-                for word in words:
+                for word in (SOURCE, DESTINATION):
                     noise[dates.words.index(word)] += cell
             yield name, noise
 
     found = detect("planted", ROWS, blocks(), dates, SETTINGS)
+    shown = cell + rng.standard_normal(cell.shape)
     places = {
-        word: findings.landmark(cell + 0, word, SHOWN, dates, SETTINGS)
+        word: findings.landmark(shown, word, SHOWN, dates, SETTINGS)
         for word in (SOURCE, DESTINATION)
     }
-    noise = findings.landmark(rng.standard_normal((N, d)), SOURCE, 0, dates, SETTINGS)
+    noise = findings.landmark(rng.standard_normal((N, 24)), SOURCE, 0, dates, SETTINGS)
     made = findings.claims(found, places, noise, dates, SETTINGS)
     return found, {c.statement: c for c in made}
 
@@ -98,9 +112,7 @@ def _verdict(claims: dict, beginning: str) -> str:
 
 
 def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
-    dates = generate(N, seed=0)
-    directions = np.linalg.qr(np.random.default_rng(1).standard_normal((24, 2)))[0]
-    found, claims = _detect(8 * circle_of(dates.label) @ directions.T)
+    found, claims = _detect("circle")
     survivors = {(ROWS[r], found.words[c]) for r, c in np.argwhere(found.survives)}
     assert survivors == {(ROWS[SHOWN], SOURCE), (ROWS[SHOWN], DESTINATION)}
     assert _verdict(claims, f"The word {SOURCE} carries") == "supported"
@@ -113,16 +125,14 @@ def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
 
 
 def test_a_lookup_table_is_found_but_not_called_a_circle():
-    dates = generate(N, seed=0)
-    directions = np.linalg.qr(np.random.default_rng(1).standard_normal((24, 12)))[0]
-    found, claims = _detect(8 * one_hot_months(dates) @ directions.T)
+    found, claims = _detect("lookup")
     assert found.survives[SHOWN, found.words.index(SOURCE)]
     assert _verdict(claims, f"The word {SOURCE} carries") == "supported"
     assert _verdict(claims, f"At {SOURCE} the year is a circle") == "not supported"
 
 
 def test_noise_supports_nothing():
-    _, claims = _detect(np.zeros((N, 24)))
+    _, claims = _detect("noise")
     for statement, claim in claims.items():
         expected = "supported" if statement.startswith("On permuted") else "not supported"
         assert claim.verdict == expected, statement
@@ -130,12 +140,16 @@ def test_noise_supports_nothing():
 
 def test_the_self_control_is_the_first_permutation_s_own_run(monkeypatch):
     """Without a planted circle the second run's cell must be the null's own value."""
+    found, _ = _detect("noise")
     monkeypatch.setattr(detection_module, "PLANTED_RADIUS", 0.0)
-    dates = generate(N, seed=0)
-    found, _ = _detect(8 * circle_of(dates.label) @ np.eye(2, 24))
-    row, column = len(ROWS) // 2, found.words.index("[sport]")
-    assert found.control.planted_score == pytest.approx(found.grid.null[0, row, column, 0])
-    assert found.control.planted_p > 0.05
+    rng = np.random.default_rng(0)
+    noise = [rng.standard_normal((33, N, 24)).astype(np.float32) for _ in ROWS]
+    target = (len(ROWS) // 2, found.words.index("[sport]"))
+    control = detection_module._self_control(
+        found.grid, ROWS, target, noise[target[0]][target[1]], generate(N, seed=0), SETTINGS
+    )
+    assert control.planted_score == pytest.approx(found.grid.null[0, *target, 0], abs=1e-6)
+    assert control.planted_p > 0.05
 
 
 # --- a whole run ---------------------------------------------------------------------------------
@@ -153,7 +167,7 @@ def tiny_checkpoint(tmp_path_factory):
 def config(tiny_checkpoint, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     return Config(
-        model=(tiny_checkpoint,), n=120, permutations=40, device="cpu", jobs=1,
+        model=(tiny_checkpoint,), n=100, permutations=40, device="cpu", jobs=1,
         runs=root, store=root / "stores",
     )  # fmt: skip
 
@@ -208,7 +222,7 @@ def test_several_models_share_one_report(config, tiny_checkpoint, tmp_path):
     other = tmp_path / "tiny-qwen"
     tiny_hf("qwen3").save_pretrained(other)
     tiny_tokenizer("qwen3").save_pretrained(other)
-    path = main(dataclasses.replace(config, model=(tiny_checkpoint, str(other))))
+    path = main(dataclasses.replace(config, model=(tiny_checkpoint, str(other)), n=60))
     page = path.read_text()
     assert "Models side by side" in page
     claims = Run.open(path.parent).results()["claims"]

@@ -4,9 +4,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
 from interp.plots import attention, circle, heatmap, lines
-from tests.tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from browser import needs_browser, visit
 
 from interp.claims import Claim, as_records
 from interp.plots import AttentionView, heatmap, lines
 from interp.report import Figure, Section, Table, render
-from tests.browser import needs_browser, visit
 
 HOSTILE = "</script><b>"
 

@@ -196,8 +196,9 @@ def check_hooks(model: TransformerBridge, names: Iterable[str]) -> None:
         ValueError: names the first wrong hook and the nearest valid ones, the range of blocks
             where the block is out of range, or the switch that the hook waits behind.
     """
+    known = model.hook_dict  # rebuilt at every look: a millisecond for each name asked for
     for name in names:
-        if name not in model.hook_dict:
+        if name not in known:
             raise ValueError(f"unknown hook {name!r}; {_advice(model, name)}")
         flag = model._gated_hook_reason(name)
         if flag is not None:

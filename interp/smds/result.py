@@ -1,0 +1,96 @@
+"""The result of a grid: cells, scored one after another, laid out by block and position."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from interp.smds.cells import CellScores, Design
+from interp.smds.leaveout import LeaveOut
+from interp.stats import PermutationTest, permutation_test
+
+
+@dataclass(frozen=True)
+class SMDSGrid:
+    """SMDS scores of blocks x positions x shapes. Undefined cells are NaN and say why."""
+
+    blocks: tuple[str, ...]
+    """Block names, in the order read."""
+    shapes: tuple[str, ...]
+    """Shape names."""
+    status: Shaped[np.ndarray, "blocks positions"]
+    """ "ok", "constant" (rows equal up to rounding), "non-finite", "ill-conditioned"
+    (K + alpha I has no Cholesky factor: use a larger alpha), "degenerate fold" (a fold's
+    predictions, or its labels, coincide) or "degenerate null" (so under a permutation: a score
+    without a test)."""
+    score: Float[np.ndarray, "blocks positions shapes"]
+    """Mean over folds of the held-out score, 1 at best; compare with `test`, never with 0."""
+    fold_scores: Float[np.ndarray, "blocks positions shapes folds"]
+    """Held-out score of each fold."""
+    null: Float[np.ndarray, "permutations blocks positions shapes"]
+    """`score` under labels permuted among groups, the same permutations in every cell."""
+    test: PermutationTest
+    """`score` against `null`, [blocks, positions, shapes]; max-T over each shape's own grid."""
+    controls: Mapping[str, Float[np.ndarray, "repeats blocks positions"]]
+    """Scores of alternative label vectors under the first shape."""
+    kfold_r2: Float[np.ndarray, "blocks positions"] | None
+    """R^2 of pooled K-fold predictions; None unless the first shape is a circle with a period."""
+    kfold_error: Float[np.ndarray, "blocks positions"] | None
+    """Median absolute angle error of the same predictions, in label units."""
+    leave_out: LeaveOut | None
+    """Leave-one-category-out results, when categories were given."""
+
+
+def collect(
+    names: list[str], cells: list[CellScores], design: Design, controls: dict[str, np.ndarray]
+) -> SMDSGrid:
+    """Lay the cells, which come block after block, out as a grid."""
+    shape = (len(names), len(cells) // len(names))
+
+    def grid(field: str, index: slice | int = slice(None)) -> np.ndarray:
+        stacked = np.stack([np.asarray(getattr(cell, field))[index] for cell in cells])
+        return stacked.reshape(shape + stacked.shape[1:])
+
+    def first(values: np.ndarray) -> np.ndarray:
+        return np.moveaxis(values, 2, 0)
+
+    folds, null = grid("folds"), first(grid("null"))
+    score = folds.mean(axis=-1)
+    ends = np.cumsum([0] + [len(vectors) for vectors in controls.values()])
+    spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(controls)}
+    permutations = design.n_permutations
+    left_out = None
+    if design.leaves_out:
+        r2 = first(grid("left_out_null"))
+        left_out = LeaveOut(
+            score=grid("left_out", 0),
+            r2=grid("left_out", 1),
+            error=grid("left_out", 2),
+            null_r2=r2[:permutations],
+            controls_r2={name: r2[permutations:][span] for name, span in spans.items()},
+        )
+    return SMDSGrid(
+        blocks=tuple(names),
+        shapes=tuple(target.shape.name for target in design.targets),
+        status=np.array([cell.status for cell in cells]).reshape(shape),
+        score=score,
+        fold_scores=folds,
+        null=null,
+        test=_test_by_shape(score, null),
+        controls={name: first(grid("controls", span)) for name, span in spans.items()},
+        kfold_r2=None if design.frame is None else grid("kfold", 0),
+        kfold_error=None if design.frame is None else grid("kfold", 1),
+        leave_out=left_out,
+    )
+
+
+def _test_by_shape(score: np.ndarray, null: np.ndarray) -> PermutationTest:
+    """One max-T family per shape: nulls of different shapes answer different questions."""
+    tests = [permutation_test(score[..., s], null[..., s]) for s in range(score.shape[-1])]
+    stacked = {
+        field.name: np.stack([getattr(test, field.name) for test in tests], axis=-1)
+        for field in fields(PermutationTest)
+        if field.name != "floor"
+    }
+    return PermutationTest(**stacked, floor=tests[0].floor)

@@ -1,0 +1,202 @@
+"""Hypotheses about the geometry of labels: ideal coordinates or ideal distances.
+
+A shape says how far apart two labels should lie if a representation has that geometry (Tiblias et
+al. 2025, "Shape Happens", arXiv 2510.01025). Shapes that are exact in a Euclidean space are given
+by coordinates (the chord distance of a circle *is* the distance of points on it), the others by
+distances, from which classical multidimensional scaling takes coordinates (`interp.smds.scaling`).
+
+`u` below is the label rescaled by the smallest and largest value present, as the published method
+does. **Trap:** for labels of a cycle that puts the last one on the first (with months 0..11,
+December falls on January), so cyclic shapes take an explicit `period`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Real
+from scipy.spatial.distance import pdist, squareform
+
+from interp.smds import geometry
+from interp.smds.geometry import Labels
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One geometry. Your own is `Shape("mine", coordinates=...)` or `Shape("mine", distances=...)`.
+
+    Exactly one of `coordinates` and `distances` must be given, else ValueError. For a fixed matrix
+    of distances pass row numbers as labels: `distances=lambda y: table[np.ix_(y, y)]` with `y`
+    cast to int.
+    """
+
+    name: str
+    """How the shape is called in results."""
+    n_components: int | None = None
+    """Dimensions of the embedding unless the caller asks otherwise; None keeps all coordinates."""
+    coordinates: Callable[[Labels], np.ndarray] | None = None
+    """Labels -> points [n, k] whose Euclidean distances are the ideal ones."""
+    distances: Callable[[Labels], np.ndarray] | None = None
+    """Labels -> ideal distances [n, n]; a negative entry leaves that pair out."""
+    columns: tuple[int, ...] | None = None
+    """Numbers of label columns accepted (1 includes labels [n]); None accepts any."""
+
+    def __post_init__(self) -> None:
+        if (self.coordinates is None) == (self.distances is None):
+            raise ValueError(f"shape {self.name!r} needs either coordinates or distances")
+
+
+def circular(period: float | int | None = None) -> Shape:
+    """Points on a circle, (cos 2 pi u, sin 2 pi u); u = y / period, or min-max without a period."""
+    return Shape(
+        "circular",
+        2,
+        coordinates=lambda y: geometry.on_circle(2 * np.pi * geometry.phase(y, period)),
+        columns=(1,),
+    )
+
+
+def chain(threshold: float | int = 2.0, *, period: float | int | None = None) -> Shape:
+    """Ring of which only pairs nearer than `threshold` steps count; other pairs are left out."""
+    return Shape(
+        "chain",
+        2,
+        distances=partial(geometry.chain, period=period, threshold=threshold),
+        columns=(1,),
+    )
+
+
+def hierarchical(level_distances: Sequence[float] = (100.0, 10.0, 1.0)) -> Shape:
+    """Tree: the distance belongs to the first level (column) at which two labels differ."""
+    return Shape(
+        "hierarchical",
+        2,
+        distances=partial(geometry.hierarchical, level_distances=level_distances),
+        columns=(len(level_distances),),
+    )
+
+
+def graph_geodesic(n_neighbors: int = 5) -> Shape:
+    """Shortest paths in the graph of each label's nearest neighbours."""
+    return Shape(
+        "graph_geodesic", 3, distances=partial(geometry.graph_geodesic, n_neighbors=n_neighbors)
+    )
+
+
+def polytope(dimensions: int = 3) -> Shape:
+    """One vertex per distinct label, as far apart on a sphere in `dimensions` as they will go."""
+    return Shape(
+        "polytope",
+        dimensions,
+        distances=partial(geometry.polytope, dimensions=dimensions),
+        columns=(1,),
+    )
+
+
+_BY_NAME: dict[str, Callable[[float | int | None], Shape]] = {
+    "circular": circular,
+    "linear": lambda _: Shape("linear", coordinates=lambda y: geometry.unit(y).reshape(len(y), -1)),
+    "log_linear": lambda _: Shape("log_linear", 1, coordinates=geometry.log_linear, columns=(1,)),
+    "semicircular": lambda _: Shape(
+        "semicircular",
+        2,
+        coordinates=lambda y: geometry.on_circle(np.pi * geometry.unit(geometry.column(y))),
+        columns=(1,),
+    ),
+    "spiral": lambda _: Shape("spiral", 2, coordinates=geometry.spiral, columns=(1,)),
+    "cluster": lambda _: Shape(
+        "cluster",
+        2,
+        distances=lambda y: (geometry.gap(geometry.column(y)) > 0).astype(float),
+        columns=(1,),
+    ),
+    "discrete_circular": lambda period: Shape(
+        "discrete_circular", 2, distances=partial(geometry.ring, period=period), columns=(1,)
+    ),
+    "chain": lambda period: chain(period=period),
+    "hierarchical": lambda _: hierarchical(),
+    "cylinder": lambda _: Shape("cylinder", 3, coordinates=geometry.cylinder, columns=(2,)),
+    "sphere": lambda _: Shape("sphere", 3, coordinates=geometry.sphere, columns=(2,)),
+    "geodesic": lambda _: Shape("geodesic", 3, distances=geometry.geodesic, columns=(2,)),
+    "torus": lambda _: Shape("torus", 3, distances=geometry.torus, columns=(1, 2)),
+    "klein_bottle": lambda _: Shape(
+        "klein_bottle", 4, distances=geometry.klein_bottle, columns=(1, 2)
+    ),
+    "polytope": lambda _: polytope(),
+    "graph_geodesic": lambda _: graph_geodesic(),
+}
+
+SHAPES = tuple(_BY_NAME)
+"""Names of the shapes that need no argument of their own."""
+
+
+def as_shape(shape: str | Shape, *, period: float | int | None = None) -> Shape:
+    """The shape called `shape`; a `Shape` is returned as it is.
+
+    `period` reaches the shapes of a cycle (circular, discrete_circular, chain) and no other.
+    Raises ValueError for an unknown name or a period that is not positive.
+    """
+    if period is not None and not period > 0:
+        raise ValueError(f"period={period} must be positive")
+    if isinstance(shape, Shape):
+        return shape
+    if shape not in _BY_NAME:
+        raise ValueError(f"unknown shape {shape!r}; choose from {', '.join(SHAPES)}")
+    return _BY_NAME[shape](period)
+
+
+def check_labels(y: Real[np.ndarray, "n *columns"], shape: Shape) -> Labels:
+    """`y` as float64 labels that `shape` accepts.
+
+    Raises ValueError for non-finite labels, for fewer than two distinct labels and for a number of
+    columns that the shape has no meaning for.
+    """
+    labels = np.asarray(y, dtype=np.float64)
+    finite = np.isfinite(labels)
+    if not finite.all():
+        raise ValueError(f"labels hold {labels[~finite][0]} at row {np.argwhere(~finite)[0][0]}")
+    columns = 1 if labels.ndim == 1 else labels.shape[1]
+    if labels.ndim > 2 or (shape.columns is not None and columns not in shape.columns):
+        wanted = "any number of" if shape.columns is None else " or ".join(map(str, shape.columns))
+        raise ValueError(
+            f"shape {shape.name!r} takes {wanted} label column(s), not labels {labels.shape}"
+        )
+    if len(labels) and (labels == labels[0]).all():
+        raise ValueError(f"every label is {labels[0]}; a shape needs two distinct labels")
+    return labels
+
+
+def ideal_coordinates(
+    y: Real[np.ndarray, "n *columns"],
+    shape: str | Shape = "circular",
+    *,
+    period: float | int | None = None,
+) -> Float[np.ndarray, "n k"]:
+    """Exact coordinates [n, k] of a shape that has them (circular, linear, sphere, ...).
+
+    Raises ValueError for a shape known by its distances only and for unusable labels.
+    """
+    chosen = as_shape(shape, period=period)
+    if chosen.coordinates is None:
+        raise ValueError(f"shape {chosen.name!r} has distances but no exact coordinates")
+    return chosen.coordinates(check_labels(y, chosen))
+
+
+def ideal_distances(
+    y: Real[np.ndarray, "n *columns"],
+    shape: str | Shape = "circular",
+    *,
+    period: float | int | None = None,
+) -> Float[np.ndarray, "n n"]:
+    """Ideal distances [n, n]; -1 marks a pair that the shape leaves out of every score.
+
+    Units are the shape's own: a unit circle's chord, steps along a ring, radians on a sphere.
+    Raises ValueError for unusable labels.
+    """
+    chosen = as_shape(shape, period=period)
+    labels = check_labels(y, chosen)
+    if chosen.coordinates is not None:
+        return squareform(pdist(chosen.coordinates(labels)))
+    assert chosen.distances is not None
+    return chosen.distances(labels)

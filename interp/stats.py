@@ -1,0 +1,192 @@
+"""Nulls, multiplicity, folds and intervals shared by every method.
+
+Four rules are kept here so that no method has to restate them:
+
+1. What is permuted, resampled or held out is the *exchangeable unit* (a sentence, a turn, a
+   scenario), given as `groups`; rows that share a unit move together.
+2. A permutation p value cannot fall below 1 / (B + 1). A step-up procedure such as
+   Benjamini-Hochberg over m cells asks the smallest p to reach alpha / m, so with B = 200 and
+   hundreds of cells it rejects nothing whatever the data say. Permutation nulls are therefore
+   corrected by max-T (Westfall & Young 1993): permutations are shared by all cells and each cell
+   is held to the null distribution of the largest studentised statistic on the grid. `fdr` is for
+   p values that have no such floor because they are analytic.
+3. A cell without a statistic is NaN from one end to the other; it never counts as 0.
+4. Nothing is fitted and scored on the same unit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, Shaped
+from scipy.stats import false_discovery_control
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """One-sided permutation test of every cell of a grid, large values counting as evidence."""
+
+    observed: Float[np.ndarray, "*cells"]
+    """The statistic on the true labels."""
+    mean: Float[np.ndarray, "*cells"]
+    """Mean of the cell's null, in units of the statistic."""
+    sd: Float[np.ndarray, "*cells"]
+    """Standard deviation of the cell's null, in units of the statistic."""
+    z: Float[np.ndarray, "*cells"]
+    """(observed - mean) / sd; NaN where the null does not vary."""
+    p: Float[np.ndarray, "*cells"]
+    """(1 + number of permutations at or above observed) / (B + 1), uncorrected."""
+    p_family: Float[np.ndarray, "*cells"]
+    """max-T adjusted p: the chance that *any* cell of the grid does this well under the null."""
+    floor: float
+    """1 / (B + 1), below which neither p can fall."""
+
+    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "*cells"]:
+        """Cells significant at family-wise error rate `alpha`; undefined cells do not survive.
+
+        Raises ValueError when `alpha` is below `floor`, where the answer would be "none" whatever
+        the data say.
+        """
+        if alpha < self.floor:
+            raise ValueError(
+                f"alpha={alpha} is below the floor {self.floor:.4g} of this many permutations; "
+                f"use at least {int(np.ceil(1 / alpha)) - 1} permutations"
+            )
+        return self.p_family <= alpha  # NaN compares False
+
+
+def permutation_test(
+    observed: Float[np.ndarray, "*cells"], null: Float[np.ndarray, "permutations *cells"]
+) -> PermutationTest:
+    """Compare a grid of statistics with their joint permutation null.
+
+    `null[b]` holds every cell under the *same* permutation b: max-T lives on that dependence.
+    Each cell is studentised by the mean and standard deviation of its B + 1 values, the observed
+    one included. Under the null those values are exchangeable and such a studentisation treats
+    them alike, so the adjusted p is exact at any B (Westfall & Young 1993, single step; Phipson
+    & Smyth 2010 for the 1 + in numerator and denominator).
+
+    Cells with a NaN in `observed` or `null` are left out of the maximum and stay NaN. Raises
+    ValueError without permutations.
+    """
+    if null.shape[0] == 0:
+        raise ValueError("null holds 0 permutations; at least 1 is needed")
+    defined = np.isfinite(observed) & np.isfinite(null).all(axis=0)
+    values = np.concatenate([observed[None], null])[:, defined]  # [B + 1, defined cells]
+    mean, sd = values[1:].mean(axis=0), values[1:].std(axis=0)
+    varies = np.ptp(values, axis=0) > 0
+    spread = np.where(varies, values.std(axis=0), 1.0)
+    # A cell that never varies has no studentised value; -inf keeps it from setting the maximum.
+    studentised = np.where(varies, (values - values.mean(axis=0)) / spread, -np.inf)
+    largest = studentised.max(axis=1, initial=-np.inf)
+
+    def on_grid(cells: np.ndarray) -> np.ndarray:
+        grid = np.full(observed.shape, np.nan)
+        grid[defined] = cells
+        return grid
+
+    informative = (sd > 0) & (np.ptp(values[1:], axis=0) > 0)
+    z = np.divide(values[0] - mean, sd, out=np.full_like(mean, np.nan), where=informative)
+    return PermutationTest(
+        observed=observed,
+        mean=on_grid(mean),
+        sd=on_grid(sd),
+        z=on_grid(z),
+        p=on_grid((values >= values[0]).mean(axis=0)),
+        p_family=on_grid((largest[:, None] >= studentised[0]).mean(axis=0)),
+        floor=1 / len(values),
+    )
+
+
+def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
+    """Benjamini-Hochberg adjusted p values of *analytic* p values; NaN cells stay NaN.
+
+    For permutation p values use `permutation_test(...).p_family` (see the module's rule 2).
+    """
+    adjusted = np.full(p.shape, np.nan)
+    defined = ~np.isnan(p)
+    if defined.any():
+        adjusted[defined] = false_discovery_control(p[defined])
+    return adjusted
+
+
+def permute_groups(
+    y: Shaped[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"],
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> Shaped[np.ndarray, "permutations n"]:
+    """`y` with its labels permuted among groups, `n_permutations` times.
+
+    The exchangeable unit is the group: all of its rows receive the label of one other group.
+    Raises ValueError when a group carries two labels.
+    """
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    label = y[first]
+    mixed = np.flatnonzero(y != label[member])
+    if mixed.size:
+        row = mixed[0]
+        raise ValueError(
+            f"group '{groups[row]}' carries the labels {label[member[row]]} and {y[row]}; "
+            "a permutation among groups needs one label per group"
+        )
+    order = rng.permuted(np.tile(np.arange(len(label)), (n_permutations, 1)), axis=1)
+    return label[order][:, member]
+
+
+def bootstrap_interval(
+    statistic: Callable[[Int[np.ndarray, " rows"]], float],
+    groups: Shaped[np.ndarray, " n"],
+    *,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Percentile interval (low, high) of `statistic(rows)`, whole groups drawn with replacement.
+
+    A resample on which the statistic is undefined (NaN, such as an AUROC with one class) is
+    dropped. Raises ValueError when more than a tenth are, since the rest then no longer stand for
+    the population the interval is about (Efron & Tibshirani 1993).
+    """
+    member = np.unique(groups, return_inverse=True)[1]
+    rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+    draws = rng.integers(len(rows_of), size=(n_boot, len(rows_of)))
+    values = np.array([statistic(np.concatenate([rows_of[g] for g in draw])) for draw in draws])
+    undefined = int(np.isnan(values).sum())
+    if undefined > n_boot / 10:
+        raise ValueError(
+            f"the statistic is undefined on {undefined} of {n_boot} resamples of "
+            f"{len(rows_of)} groups; it needs more groups"
+        )
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def grouped_folds(
+    groups: Shaped[np.ndarray, " n"], n_splits: int, seed: int
+) -> list[tuple[Integer[np.ndarray, " _"], Integer[np.ndarray, " _"]]]:
+    """(train, test) rows of `n_splits` folds that never split a group, shuffled by `seed`.
+
+    Folds are balanced in rows: groups of one size are dealt out in runs, which for groups of
+    single rows is scikit-learn's `KFold(n_splits, shuffle=True, random_state=seed)`; otherwise
+    each group, largest first, joins the smallest fold so far. Raises ValueError when there are
+    fewer groups than folds.
+    """
+    names, member, size = np.unique(groups, return_inverse=True, return_counts=True)
+    if not 2 <= n_splits <= len(names):
+        raise ValueError(f"n_splits={n_splits} must lie in 2..{len(names)}, the number of groups")
+    order = np.random.RandomState(seed).permutation(len(names))
+    fold_of = np.empty(len(names), dtype=int)
+    if np.ptp(size) == 0:
+        for fold, run in enumerate(np.array_split(order, n_splits)):
+            fold_of[run] = fold
+    else:
+        load = np.zeros(n_splits)
+        for group in order[np.argsort(-size[order], kind="stable")]:
+            fold_of[group] = load.argmin()
+            load[fold_of[group]] += size[group]
+    row_fold = fold_of[member]
+    return [
+        (np.flatnonzero(row_fold != fold), np.flatnonzero(row_fold == fold))
+        for fold in range(n_splits)
+    ]

@@ -1,0 +1,155 @@
+"""Nulls that are exact, folds that keep groups whole, intervals that cover."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.model_selection import KFold
+
+from interp.stats import (
+    bootstrap_interval,
+    fdr,
+    grouped_folds,
+    permutation_test,
+    permute_groups,
+)
+
+
+def correlated_cells(rng, repeats, cells):
+    """Statistics [repeats, cells] that share noise and differ in scale by orders of magnitude."""
+    shared = rng.normal(size=(repeats, 1))
+    scale = np.logspace(-2, 2, cells)
+    return scale * (shared + rng.normal(size=(repeats, cells)))
+
+
+def test_max_t_holds_the_family_wise_rate_and_finds_a_planted_cell():
+    rng = np.random.default_rng(0)
+    trials, permutations, alpha = 300, 99, 0.05
+    false_alarms, found = 0, 0
+    for _ in range(trials):
+        draws = correlated_cells(rng, permutations + 1, cells=30)
+        false_alarms += permutation_test(draws[0], draws[1:]).survives(alpha).any()
+        planted = draws[0].copy()
+        planted[3] += 6 * draws[1:, 3].std()
+        found += permutation_test(planted, draws[1:]).survives(alpha)[3]
+    low, high = binom.interval(0.99, trials, alpha)
+    assert low <= false_alarms <= high
+    assert found / trials > 0.95
+
+
+def test_benjamini_hochberg_rejects_nothing_at_the_permutation_floor():
+    rng = np.random.default_rng(1)
+    null = rng.normal(size=(200, 1000))
+    observed = rng.normal(size=1000)
+    observed[:10] += 50
+    test = permutation_test(observed, null)
+    assert not (fdr(test.p) <= 0.05).any()
+    assert test.survives()[:10].all()
+
+
+def test_p_values_count_the_observed_labelling():
+    null = np.array([[1.0], [2.0], [3.0]])
+    test = permutation_test(np.array([3.0]), null)
+    assert test.p[0] == pytest.approx(2 / 4)
+    assert test.floor == pytest.approx(1 / 4)
+    assert test.z[0] == pytest.approx(1 / null.std())
+    with pytest.raises(ValueError, match="below the floor"):
+        test.survives(0.05)
+
+
+def test_undefined_cells_stay_undefined_and_do_not_touch_the_others():
+    rng = np.random.default_rng(2)
+    observed, null = rng.normal(size=(3, 4)), rng.normal(size=(50, 3, 4))
+    whole = permutation_test(observed[:, :3], null[:, :, :3])
+    observed[:, 3] = np.nan
+    null[7, 0, 3] = np.nan
+    test = permutation_test(observed, null)
+    for field in ("mean", "sd", "z", "p", "p_family"):
+        assert np.isnan(getattr(test, field)[:, 3]).all()
+        np.testing.assert_array_equal(getattr(test, field)[:, :3], getattr(whole, field))
+    assert not test.survives()[:, 3].any()
+
+
+def test_a_cell_that_never_varies_is_no_evidence():
+    null = np.random.default_rng(3).normal(size=(40, 2))
+    null[:, 1] = 0.5
+    test = permutation_test(np.array([9.0, 0.5]), null)
+    assert np.isnan(test.z[1]) and test.p[1] == 1 and test.p_family[1] == 1
+    assert test.p_family[0] == pytest.approx(1 / 41)
+
+
+def test_fdr_leaves_undefined_cells_out_of_the_count():
+    p = np.array([0.01, np.nan, 0.04, 0.03])
+    np.testing.assert_allclose(fdr(p), [0.03, np.nan, 0.04, 0.04])
+    assert np.isnan(fdr(np.full(3, np.nan))).all()
+
+
+def test_permutations_move_whole_groups():
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(12), rng.integers(1, 5, 12))
+    y = (10 * np.arange(12))[groups]
+    permuted = permute_groups(y, groups, 30, rng)
+    for labels in permuted:
+        by_group = [np.unique(labels[groups == g]) for g in range(12)]
+        assert all(len(values) == 1 for values in by_group)
+        assert sorted(values[0] for values in by_group) == sorted(set(y))
+    assert len({tuple(labels) for labels in permuted}) == 30
+
+
+def test_a_group_with_two_labels_is_refused_by_name():
+    with pytest.raises(ValueError, match="group 'b'.*1.*2"):
+        permute_groups(np.array([0, 1, 2]), np.array(["a", "b", "b"]), 2, np.random.default_rng(0))
+
+
+def test_bootstrap_over_groups_covers_where_rows_would_not():
+    rng = np.random.default_rng(5)
+    trials, covered, naive = 60, 0, 0
+    groups = np.repeat(np.arange(20), 15)
+    for _ in range(trials):
+        values = rng.normal(size=20)[groups] + 0.1 * rng.normal(size=300)
+
+        def mean(rows, values=values):
+            return float(values[rows].mean())
+
+        low, high = bootstrap_interval(mean, groups, n_boot=200, rng=rng)
+        covered += low <= 0 <= high
+        low, high = bootstrap_interval(mean, np.arange(300), n_boot=200, rng=rng)
+        naive += low <= 0 <= high
+    # Percentile intervals over 20 groups are known to fall a little short of their level.
+    assert covered / trials > 0.8
+    assert naive / trials < 0.6
+
+
+def test_bootstrap_refuses_a_statistic_that_is_mostly_undefined():
+    with pytest.raises(ValueError, match="undefined on 50 of 50"):
+        bootstrap_interval(
+            lambda _: float("nan"), np.arange(5), n_boot=50, rng=np.random.default_rng(0)
+        )
+
+
+def test_folds_keep_groups_whole_and_balance_rows():
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(40), rng.integers(1, 12, 40))
+    folds = grouped_folds(groups, 4, seed=1)
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(groups)))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+        assert len(train) + len(test) == len(groups)
+    sizes = [len(test) for _, test in folds]
+    assert max(sizes) - min(sizes) <= 2
+    assert any(
+        not np.array_equal(a[1], b[1])
+        for a, b in zip(folds, grouped_folds(groups, 4, seed=2), strict=True)
+    )
+
+
+def test_single_row_groups_give_the_folds_of_scikit_learn():
+    folds = grouped_folds(np.arange(80), 3, seed=42)
+    reference = KFold(3, shuffle=True, random_state=42).split(np.zeros(80))
+    for ours, theirs in zip(folds, reference, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+def test_more_folds_than_groups_is_refused():
+    with pytest.raises(ValueError, match="n_splits=4.*2..3"):
+        grouped_folds(np.array([0, 0, 1, 2]), 4, seed=0)
