@@ -41,6 +41,9 @@ from interp.model.points import (
 PROMPT = "Ada was born on the 27th of June, and every June she counts 3 of her friends."
 COMPANION = "A longer text about nothing in particular keeps the first one company, 24 hours a day."
 
+PADDING = 3
+"""Columns of padding beside the longest text."""
+
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest error relative to the largest value, by dtype. float32: measured 0 to 2e-6 on real and
 tiny models. bfloat16: identities reach 3.9e-3 (GPT-2's z W_O + b_O), padding 1.6e-2 on a real
@@ -129,7 +132,9 @@ def conformance(model: TransformerBridge) -> Conformance:
 
 
 def _ids(model: TransformerBridge, text: str) -> Int[torch.Tensor, "1 position"]:
-    return model.tokenizer(text, return_tensors="pt").input_ids.to(model.cfg.device)
+    """The text's tokens, cut to leave a short context room for the padding checks."""
+    ids = model.tokenizer(text, return_tensors="pt").input_ids
+    return ids[:, : model.cfg.n_ctx - PADDING].to(model.cfg.device)
 
 
 def _names(model: TransformerBridge) -> list[str]:
@@ -264,8 +269,8 @@ def _invariance(
 def _padded(
     model: TransformerBridge, rows: list[Int[torch.Tensor, "1 _"]], side: str
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Rows and masks of one width, three columns wider than the longest so that all are padded."""
-    width = max(row.shape[1] for row in rows) + 3
+    """Rows and masks of one width, wider than the longest so that all are padded."""
+    width = max(row.shape[1] for row in rows) + PADDING
     pad = torch.nn.functional.pad
     gaps = [width - row.shape[1] for row in rows]
     sides = [(gap, 0) if side == "left" else (0, gap) for gap in gaps]
@@ -277,7 +282,7 @@ def _padded(
 
 def _bos(model: TransformerBridge) -> Check:
     """A string's tokens through the model against the tokenizer's own; the error counts them."""
-    own = _ids(model, PROMPT)[0].tolist()
+    own = model.tokenizer(PROMPT).input_ids
     through = model.to_tokens(PROMPT)[0].tolist()
     bos = model.tokenizer.bos_token_id
     error = float(own != through) + abs(own.count(bos) - through.count(bos))
