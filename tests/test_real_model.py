@@ -6,6 +6,7 @@ import torch
 
 from interp.extract import extract
 from interp.model import LOCAL_MODELS, conformance, fetch, load, residual_stream, source
+from interp.model.__main__ import main
 from interp.model.checkpoint import converted
 from interp.model.source import hash_file
 from interp.positions import Sample
@@ -43,6 +44,16 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(tmp_path, monkeypatch)
     assert not any((tmp_path / "gguf").iterdir())
     with pytest.raises(ValueError, match="unknown local model 'gpt5'; choose from smollm2-135m"):
         fetch("gpt5")
+
+
+def test_the_command_line_fetches_lists_and_describes(capsys):
+    main(["fetch", NAME])
+    assert capsys.readouterr().out.strip() == str(fetch(NAME))
+    main(["list"])
+    assert set(LOCAL_MODELS) <= set(capsys.readouterr().out.split())
+    main(["points", NAME])
+    shown = capsys.readouterr().out
+    assert "hook_resid_post" in shown and "never fires" in shown and "z W_O + b_O" in shown
 
 
 def test_the_real_model_conforms(model):

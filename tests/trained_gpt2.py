@@ -25,9 +25,9 @@ def birthdays(n: int, *, seed: int) -> tuple[list[Sample], np.ndarray]:
     for day in days:
         name = rng.choice(["Ann", "Bob", "Cy", "Dee", "Eve", "Flo"])
         sport = rng.choice(["chess", "golf", "tennis", "rugby"])
-        date = f"{calendar[day][0]} {MONTHS[calendar[day][1]]}"
+        date = f"{MONTHS[calendar[day][1]]} {calendar[day][0]}"
         text = f"{name} born {date} plays {sport} likes parties every birthday {date}"
-        names = ("name", "born", "day", "month", "plays", "sport", "likes", "parties", "every")
+        names = ("name", "born", "month", "day", "plays", "sport", "likes", "parties", "every")
         words = dict(zip((*names, "birthday"), every_kth_word(text).values(), strict=False))
         samples.append(Sample(text, words))
     return samples, days

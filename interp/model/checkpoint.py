@@ -106,6 +106,7 @@ def fetch(name: str) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"Fetching {name}: {entry.description}", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
         partial = Path(directory, target.name)
         entry.obtain(partial)

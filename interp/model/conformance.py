@@ -282,7 +282,7 @@ def _padded(
 
 def _bos(model: TransformerBridge) -> Check:
     """A string's tokens through the model against the tokenizer's own; the error counts them."""
-    own = model.tokenizer(PROMPT).input_ids
+    own = model.tokenizer(PROMPT).input_ids[: model.cfg.n_ctx]  # as to_tokens cuts it
     through = model.to_tokens(PROMPT)[0].tolist()
     bos = model.tokenizer.bos_token_id
     error = float(own != through) + abs(own.count(bos) - through.count(bos))
