@@ -39,7 +39,7 @@ class Config:
     jobs: int | None = None
     """Processes that score cells; every core by default."""
     permute_dates: bool = False
-    """Permute the dates among sentences first: a whole run in which nothing may survive."""
+    """Permute the dates among sentences first: a run in which a cell survives in 5 % of seeds."""
     runs: Path = Path("runs")
     """Directory of run directories."""
     store: Path = Path("runs/stores")
