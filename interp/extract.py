@@ -24,7 +24,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from interp.batch import padded_batch
-from interp.model import check_hooks, source
+from interp.model import Source, check_hooks, source
 from interp.positions import RULES, Aligned, Rule, Sample, align
 from interp.store import DTYPES, Activations, Plan, Store, Writer
 
@@ -73,9 +73,10 @@ def extract(
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
     names = tuple(samples[0].spans) if positions is None else tuple(positions)
-    plan = _plan(model, samples, tuple(hooks), names, _rules(rule, names), dtype)
+    origin = source(model)
+    plan = _plan(model, origin, samples, tuple(hooks), names, _rules(rule, names), dtype)
     order = np.argsort([len(sample.text) for sample in samples], kind="stable")
-    run = _Extraction(model, samples, plan, order, batch_size, progress)
+    run = _Extraction(model, origin, samples, plan, order, batch_size, progress)
     if out is None:
         return run.to_memory()
     return run.to_disk(Path(str(out).replace("{key}", plan.key()[:16])).expanduser())
@@ -91,6 +92,7 @@ def _rules(rule: str | Mapping[str, str], names: tuple[str, ...]) -> tuple[Rule,
 
 def _plan(
     model: TransformerBridge,
+    origin: Source,
     samples: Sequence[Sample],
     hooks: tuple[str, ...],
     names: tuple[str, ...],
@@ -107,9 +109,8 @@ def _plan(
     shapes = _shapes(model, hooks)
     one = sum(int(np.prod(shape)) for shape in shapes.values()) * len(names)
     shard_size = max(16, SHARD_BYTES // (one * DTYPES[dtype].itemsize) // 16 * 16)
-    origin = source(model)
     return Plan(
-        model=origin.as_dict() | {"sha256": origin.digest()},
+        model=origin.digest(),
         texts=_hash_samples(samples),
         n_samples=len(samples),
         hooks=shapes,
@@ -180,6 +181,7 @@ class _Extraction:
     def __init__(
         self,
         model: TransformerBridge,
+        origin: Source,
         samples: Sequence[Sample],
         plan: Plan,
         order: Int[np.ndarray, " sample"],
@@ -187,7 +189,7 @@ class _Extraction:
         progress: bool,
     ):
         self.model, self.samples, self.plan, self.order = model, samples, plan, order
-        self.batch_size, self.progress = batch_size, progress
+        self.origin, self.batch_size, self.progress = origin, batch_size, progress
 
     def to_memory(self) -> Activations:
         """All samples as one block of memory."""
@@ -200,7 +202,7 @@ class _Extraction:
 
     def to_disk(self, path: Path) -> Store:
         """Shard by shard, skipping those that are there."""
-        writer = Writer(path, self.plan)
+        writer = Writer(path, self.plan, self.origin.as_dict())
         done = len(self.samples) - sum(len(self.plan.rows(shard)) for shard in writer.pending)
         with self._bar(done) as bar:
             for shard in writer.pending:
@@ -214,7 +216,7 @@ class _Extraction:
         return tqdm(
             total=len(self.samples),
             initial=done,
-            desc=f"activations of {self.plan.model['name']}",
+            desc=f"activations of {self.origin.name}",
             unit="text",
             disable=not self.progress,
             file=sys.stderr,
@@ -303,6 +305,6 @@ class _Extraction:
         bad = int((~torch.isfinite(values.flatten(1))).any(1).nonzero()[0])
         raise ValueError(
             f"non-finite activation in sample {numbers[bad]} at {hook} "
-            f"(model in {self.plan.model['dtype']}, stored as {self.plan.dtype}): "
+            f"(model in {self.origin.dtype}, stored as {self.plan.dtype}): "
             f"{self.samples[numbers[bad]].text[:60]!r}"
         )

@@ -41,8 +41,8 @@ float16 ends at 65,504."""
 class Plan:
     """What a store holds. Two stores with equal plans hold equal activations."""
 
-    model: Mapping
-    """Name, hashes, dtype of the model and hash of its tokenizer."""
+    model: str
+    """SHA-256 of what determines the activations: weights, tokenizer, dtype, folding."""
     texts: str
     """SHA-256 over texts and spans."""
     n_samples: int
@@ -116,6 +116,8 @@ class Store:
     """The directory."""
     plan: Plan
     """What it holds."""
+    source: Mapping
+    """Where the model came from: name, kind, revision, hashes, dtype."""
     shards: tuple[Mapping, ...]
     """File name, SHA-256 and size of every shard."""
 
@@ -131,7 +133,8 @@ class Store:
             state = "an unfinished store" if (path / "plan.json").exists() else "no store"
             raise ValueError(f"{path} holds {state}: there is no manifest.json")
         manifest = json.loads((path / "manifest.json").read_text())
-        store = cls(path, Plan(**manifest["plan"]), tuple(manifest["shards"]))
+        plan = Plan(**manifest["plan"])
+        store = cls(path, plan, manifest["source"], tuple(manifest["shards"]))
         for shard in store.shards:
             file = path / shard["file"]
             found = file.stat().st_size if file.exists() else 0
@@ -197,12 +200,15 @@ def by_position(
 class Writer:
     """Writes the shards of one plan into a directory, going on where an earlier writer stopped."""
 
-    def __init__(self, path: Path, plan: Plan):
+    def __init__(self, path: Path, plan: Plan, source: Mapping):
         """
+        `source` says where the model came from, for the manifest alone: a model asked for under
+        another name is the same model.
+
         Raises:
             ValueError: the directory holds a store of another plan, or other files.
         """
-        self.path, self.plan = path, plan
+        self.path, self.plan, self.source = path, plan, source
         self._hashes: dict[int, str] = {}
         path.mkdir(parents=True, exist_ok=True)
         self._claim()
@@ -288,7 +294,7 @@ class Writer:
             file = self.file(shard)
             digest = self._hashes.get(shard) or _sha256(file)
             shards.append({"file": file.name, "sha256": digest, "bytes": file.stat().st_size})
-        manifest = {"plan": self.plan.as_dict(), "shards": shards}
+        manifest = {"plan": self.plan.as_dict(), "source": dict(self.source), "shards": shards}
         _write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1))
         return Store.open(self.path)
 

@@ -385,3 +385,17 @@ def test_stores_refuse_what_they_do_not_hold(tmp_path):
     with pytest.raises(ValueError, match="holds no store"):
         Store.open(tmp_path)
     assert os.listdir(store.path)
+
+
+def test_a_model_under_another_name_is_the_same_model(tmp_path):
+    """The checkpoint is what counts, not the path it was asked for by."""
+    stores = []
+    for name in ("here", "there"):
+        tiny_hf("llama").save_pretrained(tmp_path / name)
+        tiny_tokenizer("llama").save_pretrained(tmp_path / name)
+        bridge = load(tmp_path / name, device="cpu")
+        hooks = [resid_post(0)]
+        out = tmp_path / "{key}"
+        stores.append(extract(bridge, _samples(3), hooks=hooks, out=out, progress=False))
+    assert stores[0].path == stores[1].path
+    assert stores[0].source["name"].endswith("here")
