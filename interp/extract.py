@@ -9,7 +9,6 @@
 4. Activations are checked to be finite, cast, and written shard by shard.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,9 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from interp.batch import padded_batch
 from interp.model import Source, check_hooks, source
-from interp.positions import RULES, Aligned, Rule, Sample, align
-from interp.store import DTYPES, Activations, Plan, Store, Writer
+from interp.plan import DTYPES, Plan
+from interp.positions import RULES, Aligned, Rule, Sample, align, fingerprint
+from interp.store import Activations, Store, Writer
 
 SHARD_BYTES = 128_000_000
 """Upper bound of a shard, and so of what a killed run computes again and of what writing to disk
@@ -111,7 +111,7 @@ def _plan(
     shard_size = max(16, SHARD_BYTES // (one * DTYPES[dtype].itemsize) // 16 * 16)
     return Plan(
         model=origin.digest(),
-        texts=_hash_samples(samples),
+        texts=fingerprint(samples),
         n_samples=len(samples),
         hooks=shapes,
         positions=names,
@@ -119,13 +119,6 @@ def _plan(
         dtype=dtype,
         shard_size=shard_size,
     )
-
-
-def _hash_samples(samples: Sequence[Sample]) -> str:
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(repr((sample.text, sorted(sample.spans.items()))).encode())
-    return digest.hexdigest()
 
 
 def _shapes(model: TransformerBridge, hooks: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ and never by a token index: aligned by index, tokens of different words are stac
 turns a score of .97 into the .42 of noise.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,14 @@ class Aligned:
     """Token ids, with the special tokens that the tokenizer adds by default."""
     ranges: Int[np.ndarray, "position 2"]
     """First token and one past the last, for each name in the order asked for."""
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """SHA-256 over texts and spans, in order."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(repr((sample.text, sorted(sample.spans.items()))).encode())
+    return digest.hexdigest()
 
 
 def align(
