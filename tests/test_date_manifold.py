@@ -10,6 +10,7 @@ import pytest
 from browser import needs_browser, visit
 from tiny_models import tiny_hf, tiny_tokenizer
 
+from interp.positions import Sample
 from interp.run import Run, parse
 from studies.date_manifold import detection as detection_module
 from studies.date_manifold import findings
@@ -17,8 +18,10 @@ from studies.date_manifold.__main__ import Config, main
 from studies.date_manifold.data import (
     DAYS_IN_MONTH,
     DESTINATION,
+    DISTRACTOR,
     FIRST_DAY,
     SOURCE,
+    Dates,
     generate,
     one_hot_months,
     shuffled_month_orders,
@@ -79,10 +82,18 @@ GEOMETRIES = {
 }
 
 
+def _dates() -> Dates:
+    """Sentences of which a few words are looked at."""
+    kept = ("[name]", "was", "[day]", SOURCE, DISTRACTOR, "party", DESTINATION)
+    dates = generate(N, seed=0)
+    samples = [Sample(s.text, {word: s.spans[word] for word in kept}) for s in dates.samples]
+    return dataclasses.replace(dates, samples=samples)
+
+
 @cache
 def _detect(geometry: str):
     """Experiment 1 on noise, with a geometry at source and destination of one depth."""
-    dates = generate(N, seed=0)
+    dates = _dates()
     rng = np.random.default_rng(0)
     cell = GEOMETRIES[geometry](dates)
 
@@ -143,10 +154,10 @@ def test_the_self_control_is_the_first_permutation_s_own_run(monkeypatch):
     found, _ = _detect("noise")
     monkeypatch.setattr(detection_module, "PLANTED_RADIUS", 0.0)
     rng = np.random.default_rng(0)
-    noise = [rng.standard_normal((33, N, 24)).astype(np.float32) for _ in ROWS]
-    target = (len(ROWS) // 2, found.words.index("[sport]"))
+    noise = [rng.standard_normal((len(found.words), N, 24)).astype(np.float32) for _ in ROWS]
+    target = (len(ROWS) // 2, found.words.index(DISTRACTOR))
     control = detection_module._self_control(
-        found.grid, ROWS, target, noise[target[0]][target[1]], generate(N, seed=0), SETTINGS
+        found.grid, ROWS, target, noise[target[0]][target[1]], _dates(), SETTINGS
     )
     assert control.planted_score == pytest.approx(found.grid.null[0, *target, 0], abs=1e-6)
     assert control.planted_p > 0.05
