@@ -19,11 +19,13 @@ check: .venv/dev  ## ruff and pyright
 	$(BIN)/pyright
 
 .venv/demo: pyproject.toml
+	@echo "Installing into .venv (minutes, the first time)"
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/dev: pyproject.toml
+	@echo "Installing into .venv (minutes, the first time)"
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@

@@ -1,5 +1,8 @@
 """The default real model: a pinned file, converted once, tokenized as its makers meant."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +109,11 @@ def test_the_month_word_interpolates_a_month_it_never_saw(model):
     assert survives[:, 0].all()
     assert not survives[:, 1].any()  # a word before the date
     assert np.max(grid.leave_out.r2[:, 0]) > 0.4
+
+
+def test_the_readme_s_snippet_prints_what_the_readme_says(capsys):
+    readme = Path(__file__).parent.parent / "README.md"
+    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == "(2, 1, 576)"
+    assert "# (2, 1, 576)" in code

@@ -135,7 +135,11 @@ def converted(gguf: Path) -> Path:
         )
         model.save_pretrained(partial)
         _tokenizer(gguf).save_pretrained(partial)
-        partial.rename(target)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.exists():  # else another process has converted the same file
+                raise
     return target
 
 

@@ -80,7 +80,7 @@ def main(config: Config) -> Path:
             embedding = _landmark(store, 0, SOURCE, dates, settings)
             made = findings.claims(found, places, embedding, dates, settings)
             claims += made
-            summaries.append(findings.summary(found, made))
+            summaries += findings.summary(found, made)
             sections += figures.sections(found, places, dates, view)
             detections.append(found)
             run.save_table(f"cells-{len(detections)}", found.table())

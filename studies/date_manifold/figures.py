@@ -185,6 +185,7 @@ def _curves(found: Detection) -> Figure:
         references={"no better than the mean": 0},
     )
     figure.update_yaxes(range=[-1, 1])
+    figure.update_xaxes(tickangle=-60)
     return Figure(figure, "The three landmarks; below -1 a curve leaves the picture.")
 
 

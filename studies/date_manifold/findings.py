@@ -200,18 +200,17 @@ def _calibrated(found: Detection) -> Claim:
     )
 
 
-def summary(found: Detection, made: list[Claim]) -> str:
-    """The claims of one model as a paragraph: which cells survive, and what geometry they have."""
+def summary(found: Detection, made: list[Claim]) -> list[str]:
+    """The claims of one model in words: which cells survive, and what geometry they have."""
     carrying = [w for c, w in enumerate(found.words) if found.survives[:, c].any()]
     silent = [w for w in found.words if w not in carrying]
     first, *others = made
-    said = [
-        f"In {found.model}, {first.estimate:.0f} {first.unit}: some depth of {_listed(carrying)}; "
-        f"no depth of {_listed(silent)}."
+    cells = f"In {found.model} there are {first.estimate:.0f} {first.unit}."
+    words = f"Some depth of {_listed(carrying)} survives; no depth of {_listed(silent)} does."
+    return [
+        f"{cells} {words}",
+        *(f"{c.statement} {c.verdict.capitalize()}: {_measured(c)}." for c in others),
     ]
-    for claim in others:
-        said.append(f"{claim.statement} {claim.verdict.capitalize()}: {_measured(claim)}.")
-    return " ".join(said)
 
 
 def _listed(words: list[str]) -> str:
@@ -221,5 +220,5 @@ def _listed(words: list[str]) -> str:
 
 
 def _measured(claim: Claim) -> str:
-    between = "" if claim.interval is None else " [{:.2f}, {:.2f}]".format(*claim.interval)
+    between = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
     return f"{claim.estimate:.3g}{between} {claim.unit}"
