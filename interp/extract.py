@@ -63,18 +63,21 @@ def extract(
         progress: Show a progress bar on stderr.
 
     Raises:
-        ValueError: no samples, an unknown hook, position or rule, a hook that never fires or has
+        ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires or has
             other axes, a text that is too long, non-finite activations, or a directory that holds
             something else.
         OSError: the disk is full; what was written is kept.
     """
     if not samples:
         raise ValueError("there are no samples to extract from")
+    if not hooks:
+        raise ValueError("there are no hooks to read; points(model) lists them")
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
     names = tuple(samples[0].spans) if positions is None else tuple(positions)
     origin = source(model)
-    plan = _plan(model, origin, samples, tuple(hooks), names, _rules(rule, names), dtype)
+    wanted = tuple(dict.fromkeys(hooks))
+    plan = _plan(model, origin, samples, wanted, names, _rules(rule, names), dtype)
     order = np.argsort([len(sample.text) for sample in samples], kind="stable")
     run = _Extraction(model, origin, samples, plan, order, batch_size, progress)
     if out is None:
@@ -244,26 +247,13 @@ class _Extraction:
             bar.update(len(chosen))
 
     def _align(self, rows: Int[np.ndarray, " row"]) -> list[Aligned]:
-        """Tokens of the numbered samples; an error names the sample by its own number."""
-        tokenizer, context = self.model.tokenizer, self.model.cfg.n_ctx
-        try:
-            return align(
-                tokenizer,
-                [self.samples[row] for row in rows],
-                self.plan.positions,
-                max_tokens=context,
-            )
-        except ValueError:
-            # an error counts within the batch: say it again with the sample's own number
-            for row in rows:
-                align(
-                    tokenizer,
-                    [self.samples[row]],
-                    self.plan.positions,
-                    max_tokens=context,
-                    first_index=int(row),
-                )
-            raise
+        return align(
+            self.model.tokenizer,
+            [self.samples[row] for row in rows],
+            self.plan.positions,
+            max_tokens=self.model.cfg.n_ctx,
+            numbers=rows.tolist(),
+        )
 
     def _halve(self) -> None:
         if self.batch_size == 1:

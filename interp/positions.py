@@ -82,12 +82,12 @@ def align(
     names: Sequence[str],
     *,
     max_tokens: int | None = None,
-    first_index: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> list[Aligned]:
     """Tokenize samples and find the tokens of the named spans.
 
-    A token belongs to a span when they share a character. `first_index` is the number of the
-    first sample in error messages.
+    A token belongs to a span when they share a character. `numbers` are what errors call the
+    samples, by default their places in the list.
 
     Raises:
         ValueError: a sample lacks a name, a span hits no token, or a text has more than
@@ -95,9 +95,12 @@ def align(
     """
     encoded = tokenizer([s.text for s in samples], return_offsets_mapping=True)
     aligned = []
-    for index, (sample, ids, offsets) in enumerate(
-        zip(samples, encoded["input_ids"], encoded["offset_mapping"], strict=True),
-        start=first_index,
+    for index, sample, ids, offsets in zip(
+        range(len(samples)) if numbers is None else numbers,
+        samples,
+        encoded["input_ids"],
+        encoded["offset_mapping"],
+        strict=True,
     ):
         if max_tokens is not None and len(ids) > max_tokens:
             raise ValueError(

@@ -101,6 +101,15 @@ def test_rules_choose_last_first_or_mean():
         assert np.allclose(mean.read(hook)[row, 0], expected, atol=1e-5)
 
 
+def test_a_hook_asked_for_twice_is_read_once_and_still_stops_the_pass():
+    bridge, hook = tiny_bridge("llama"), resid_post(0)
+    ran = []
+    bridge.original_model.lm_head.register_forward_hook(lambda *_: ran.append("logits"))
+    got = extract(bridge, _samples(3), hooks=[hook, hook], progress=False)
+    assert got.hooks == (hook,)
+    assert not ran
+
+
 def test_heads_keep_their_axes():
     bridge = tiny_bridge("gemma2")
     got = extract(bridge, _samples(3), hooks=[z(1), embed()], progress=False)
@@ -347,6 +356,7 @@ def test_bad_input_is_named():
     hook = resid_post(0)
     for arguments, message in [
         (dict(samples=[]), "no samples"),
+        (dict(hooks=[]), "no hooks to read"),
         (dict(hooks=["blocks.0.hook_resid_pots"]), "unknown hook.*nearest valid names"),
         (dict(hooks=["hook_pos_embed"]), "never fire in this model: hook_pos_embed"),
         (dict(hooks=["blocks.0.attn.hook_pattern"]), "first axes are batch and position"),

@@ -103,7 +103,7 @@ def test_errors_name_the_sample_and_show_the_text_around():
     with pytest.raises(ValueError, match=r"span 'gap' = \(5, 6\).*\.\.\.Alice\[ \]was born"):
         Sample(TEXT, {"gap": (5, 6)})
     with pytest.raises(ValueError, match="sample 7 has no span 'month'; it has day"):
-        align(tokenizer, [Sample(TEXT, {"day": (0, 3)})], ["month"], first_index=7)
+        align(tokenizer, [Sample(TEXT, {"day": (0, 3)})], ["month"], numbers=[7])
     with pytest.raises(ValueError, match="sample 0 has .* tokens, more than the context of 4"):
         align(tokenizer, [Sample(TEXT, {})], [], max_tokens=4)
     with pytest.raises(ValueError, match="no line of the text matches"):
@@ -120,4 +120,4 @@ def test_a_span_that_no_token_covers_is_an_error():
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("June", "")
     sample = Sample(TEXT, {"month": find(TEXT, "June")})
     with pytest.raises(ValueError, match=r"sample 3: span 'month' hits no token.*of \[June\]"):
-        align(tokenizer, [sample], ["month"], first_index=3)
+        align(tokenizer, [sample], ["month"], numbers=[3])
