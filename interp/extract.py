@@ -63,9 +63,9 @@ def extract(
         progress: Show a progress bar on stderr.
 
     Raises:
-        ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires or has
-            other axes, a text that is too long, non-finite activations, or a directory that holds
-            something else.
+        ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires
+            or has other axes, a text that is too long, non-finite activations, or a directory
+            that holds something else.
         OSError: the disk is full; what was written is kept.
     """
     if not samples:
