@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 
 from interp import extract as extract_module
@@ -235,7 +236,15 @@ def test_a_complete_store_is_opened_and_one_of_something_else_refused(tmp_path):
         extract(bridge, _samples(4), hooks=[resid_post(1)], out=tmp_path / "mine", progress=False)
 
 
-def test_a_full_disk_keeps_finished_shards_and_says_what_is_missing(tmp_path, monkeypatch):
+# what the operating system raises, and what safetensors makes of it on a full file system
+FULL = (
+    OSError(errno.ENOSPC, "No space left on device"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+)
+
+
+@pytest.mark.parametrize("error", FULL, ids=["os", "safetensors"])
+def test_a_full_disk_keeps_finished_shards_and_says_what_is_missing(tmp_path, monkeypatch, error):
     monkeypatch.setattr(extract_module, "SHARD_BYTES", 1)
     bridge = tiny_bridge("llama")
     arguments = dict(hooks=[resid_post(1)], out=tmp_path / "s", progress=False)
@@ -247,7 +256,7 @@ def test_a_full_disk_keeps_finished_shards_and_says_what_is_missing(tmp_path, mo
         calls.append(path)
         if len(calls) == 2:
             Path(path).write_bytes(b"half a shard")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
         plain(tensors, path, **kwargs)
 
     monkeypatch.setattr(store_module, "save_file", full)

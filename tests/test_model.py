@@ -325,3 +325,12 @@ def test_tokenizers_survive_saving_with_a_sound_load(tmp_path):
     tiny_tokenizer("qwen2").save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(TEXTS[2]).input_ids == tiny_tokenizer("qwen2")(TEXTS[2]).input_ids
+
+
+def test_a_device_map_places_the_model(tmp_path):
+    tiny_hf("llama").save_pretrained(tmp_path)
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    ids = torch.tensor([tiny_tokenizer("llama")(TEXTS[0]).input_ids])
+    mapped = load(tmp_path, device_map={"": "cpu"}, dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.equal(mapped(ids), tiny_bridge("llama")(ids))
