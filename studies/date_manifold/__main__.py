@@ -65,7 +65,7 @@ def main(config: Config) -> Path:
         detections: list[Detection] = []
         claims: list[Claim] = []
         sections: list[Section] = []
-        summaries: list[str] = []
+        summaries: list[Section] = []
         for name in config.model:
             # 2. activations at every depth and word, and one view of attention
             model = load(name, device=config.device)
@@ -80,7 +80,8 @@ def main(config: Config) -> Path:
             embedding = _landmark(store, 0, SOURCE, dates, settings)
             made = findings.claims(found, places, embedding, dates, settings)
             claims += made
-            summaries += findings.summary(found, made)
+            words = findings.summary(found, made)
+            summaries.append(Section(f"{name}: in words", words))
             sections += figures.sections(found, places, dates, view)
             detections.append(found)
             run.save_table(f"cells-{len(detections)}", found.table())
@@ -92,7 +93,7 @@ def main(config: Config) -> Path:
             as_records(claims),
             [
                 _method(dates, config),
-                Section("In words", summaries),
+                *summaries,
                 figures.comparison(detections),
                 *sections,
             ],
