@@ -256,3 +256,6 @@ def test_the_command_line_explains_every_field_and_refuses_what_it_does_not_know
     )
     with pytest.raises(ValueError, match="permutations = 10; a 5 % test needs at least 40"):
         Config(permutations=10)
+    for models in ((), ("a", "a")):
+        with pytest.raises(ValueError, match="name one or more models, each once"):
+            Config(model=models)

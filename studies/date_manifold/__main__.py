@@ -46,6 +46,8 @@ class Config:
     """Directory of activation stores, which later runs on the same sentences read again."""
 
     def __post_init__(self):
+        if not self.model or len(set(self.model)) < len(self.model):
+            raise ValueError(f"model = {self.model}; name one or more models, each once")
         if self.permutations < 40:
             raise ValueError(f"permutations = {self.permutations}; a 5 % test needs at least 40")
         if self.orders < 20:
