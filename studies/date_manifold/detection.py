@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp.smds import SMDSGrid, heldout_predictions, smds_grid
+from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, ideal_coordinates, smds_grid
 from interp.stats import PermutationTest, bootstrap_interval, permutation_test, permute_groups
 from studies.date_manifold.data import (
     DISTRACTOR,
@@ -30,6 +30,9 @@ from studies.date_manifold.data import (
 
 Interval = tuple[float, float]
 Blocks = Iterable[tuple[str, Float[np.ndarray, "position n d"]]]
+
+UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
+"""Score of isotropic predictions for labels uniform on the circle, .397."""
 
 PLANTED_RADIUS = 8.0
 """Radius of the planted circle in standard deviations of the cell's features: a circle of radius 8
@@ -106,15 +109,20 @@ class Detection:
         """Cells whose score survives correction over the grid."""
         return self.grid.test.survives()[..., 0]
 
+    @property
+    def months(self) -> LeaveOut:
+        """Leave-one-month-out results, which every detection has."""
+        assert self.grid.leave_out is not None
+        return self.grid.leave_out
+
     def best(self, word: str) -> int:
         """The row between 25 and 75 % of the depth with the largest leave-one-month-out R2."""
-        r2 = self.grid.leave_out.r2[:, self.words.index(word)]  # pyright: ignore[reportOptionalMemberAccess]
+        r2 = self.months.r2[:, self.words.index(word)]
         return max(self.middle, key=lambda row: -np.inf if np.isnan(r2[row]) else r2[row])
 
     def table(self) -> pd.DataFrame:
         """One row per cell."""
-        left, test = self.grid.leave_out, self.grid.test
-        assert left is not None
+        left, test = self.months, self.grid.test
         index = pd.MultiIndex.from_product([self.rows, self.words], names=["depth", "word"])
         columns = {
             "status": self.grid.status,
@@ -253,8 +261,7 @@ def _plant(
 
 def circle_of(labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
     """Dates as points of the unit circle."""
-    angle = 2 * np.pi * labels / PERIOD
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return ideal_coordinates(labels, "circular", period=PERIOD)
 
 
 def predictions(

@@ -13,11 +13,8 @@ from studies.date_manifold.data import (
     Dates,
     month_names,
 )
-from studies.date_manifold.detection import Detection
-from studies.date_manifold.findings import Landmark
-
-UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
-"""Score of isotropic predictions for labels uniform on the circle, 1 - sqrt(1 - 2 / pi) = .397."""
+from studies.date_manifold.detection import UNIFORM_NULL, Detection
+from studies.date_manifold.findings import ALPHA, Landmark
 
 MARKS = {SOURCE: "source", DESTINATION: "destination", DISTRACTOR: "distractor"}
 
@@ -116,8 +113,7 @@ def _by_word(found: Detection) -> Table:
     for column, word in enumerate(found.words):
         score, defined = found.grid.score[:, column, 0], found.grid.status[:, column] == "ok"
         best = int(np.nanargmax(score)) if defined.any() else 0
-        left = found.grid.leave_out
-        assert left is not None
+        left = found.months
         rows.append(
             {
                 "word": word,
@@ -141,7 +137,7 @@ def _order(found: Detection) -> Figure:
         "Does the order of the months matter?",
         f"z against {n_orders} shuffled orders",
         midpoint=0,
-        survivors=found.order.p <= 0.05,
+        survivors=found.order.p <= ALPHA,
         survivors_label="beats shuffled orders, p <= .05 per cell, uncorrected",
     )
     return Figure(
@@ -152,8 +148,7 @@ def _order(found: Detection) -> Figure:
 
 
 def _left_out(found: Detection) -> Figure:
-    left = found.grid.leave_out
-    assert left is not None
+    left = found.months
     figure = _grid(
         found,
         np.clip(left.r2, -1, 1),
@@ -173,8 +168,7 @@ def _left_out(found: Detection) -> Figure:
 
 
 def _curves(found: Detection) -> Figure:
-    left = found.grid.leave_out
-    assert left is not None
+    left = found.months
     columns = {word: found.words.index(word) for word in MARKS}
     figure = lines(
         {f"{word} ({MARKS[word]})": left.r2[:, c] for word, c in columns.items()},

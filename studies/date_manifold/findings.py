@@ -8,6 +8,7 @@ from jaxtyping import Float
 from interp.claims import Claim
 from studies.date_manifold.data import DESTINATION, DISTRACTOR, SOURCE, Dates
 from studies.date_manifold.detection import (
+    UNIFORM_NULL,
     Detection,
     Settings,
     circle_of,
@@ -79,7 +80,7 @@ def _survivors(found: Detection) -> Claim:
         controls={
             "surviving cells before the date": before,
             "median null score": np.nanmedian(found.grid.test.mean),
-            "null of a uniform circle": 1 - np.sqrt(1 - 2 / np.pi),
+            "null of a uniform circle": UNIFORM_NULL,
         },
         conditions={
             "at least one cell survives": bool(survives.any()),
@@ -111,8 +112,7 @@ def _circular(found: Detection, place: Landmark, dates: Dates, settings: Setting
     cell = (place.row, found.words.index(place.word))
     interval = r2_interval(place.left_out, dates, by_month=True, seed=settings.seed)
     p_left_out, p_order = found.left_out.p_family[cell], found.order.p[cell]
-    left = found.grid.leave_out
-    assert left is not None
+    left = found.months
     return Claim.decide(
         "Is it a circle or a lookup table?",
         f"At {place.word} the year is a circle and not a lookup table of months.",
