@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GET = {"model", "positions", "batch", "extract", "plan", "store", "weights", "intervene"}
+GET = {
+    "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
+}  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
 MAY_IMPORT = (
     {module: GET for module in GET}

@@ -35,39 +35,6 @@ SHOWN = 2
 """The row of `ROWS` into which geometries are planted."""
 
 
-def test_sentences_mark_every_word_and_the_right_day():
-    dates = generate(800, seed=1)
-    for sample, day, month in zip(dates.samples[:50], dates.day, dates.month, strict=False):
-        written = {name: sample.text[slice(*span)] for name, span in sample.spans.items()}
-        date = pd.Timestamp(2023, 1, 1) + pd.Timedelta(days=int(day))
-        assert written["[month]"] == date.month_name()
-        assert int(written["[day]"].rstrip("sthndr")) == date.day
-        assert month == date.month - 1
-        assert written["birthday"] == "birthday" and written["on 2"] == "on"
-        assert " ".join(written.values()) == sample.text.replace(".", "").replace(",", "")
-    assert len(dates.words) == 33
-    assert np.bincount(dates.day, minlength=365).min() >= 2  # every day, as evenly as 800 allows
-    with pytest.raises(ValueError, match="n = 10: fewer than 24"):
-        generate(10, seed=1)
-
-
-def test_ordinals_are_english():
-    words = {s.text.split()[5] for s in generate(365, seed=0).samples}
-    assert {"1st", "2nd", "3rd", "11th", "12th", "13th", "21st", "22nd", "23rd", "31st"} <= words
-    assert len(words) == 31
-
-
-def test_shuffled_orders_keep_days_within_their_month():
-    dates = generate(365, seed=0)
-    for label in shuffled_month_orders(dates, 5, seed=3):
-        assert sorted(label) == list(range(365))  # a year all the same
-        for month in range(12):
-            inside = dates.month == month
-            shift = label[inside] - (dates.day[inside] - FIRST_DAY[month])
-            assert np.ptp(shift) == 0
-            assert inside.sum() == DAYS_IN_MONTH[month]
-
-
 # --- verdicts on known geometries ----------------------------------------------------------------
 
 

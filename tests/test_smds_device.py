@@ -51,6 +51,35 @@ def test_tensors_on_a_device_equal_arrays_on_the_host(device, n_splits, categori
         pairs.append(
             (host.leave_out.controls_r2["reversed"], there.leave_out.controls_r2["reversed"])
         )
+    equal(pairs)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "fit",
+    [
+        {"standardise": True},
+        {"orthonormal": True},
+        {"source": 1, "standardise": True},
+        {"source": 2},
+    ],
+)
+def test_other_ways_of_fitting_agree_too(device, fit):
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 12, 90)
+    X = rng.normal(size=(3, 90, 30)) * rng.uniform(0.1, 30, 30)
+    X[1] += 2 * rng.normal(size=(12, 30))[y]
+    X[2] = 5.0
+    options = {"groups": np.arange(90), "shapes": ["circular", "cluster"], "period": 12}
+    options |= {"n_permutations": 5, "progress": False} | fit
+    host = smds_grid([("b", X)], y, n_jobs=1, **options)
+    there = smds_grid([("b", torch.tensor(X, device=device))], y, **options)
+    assert there.status.tolist() == host.status.tolist()
+    names = ("score", "null", "kfold_r2") if host.kfold_r2 is not None else ("score", "null")
+    equal([(getattr(host, name), getattr(there, name)) for name in names])
+
+
+def equal(pairs):
     for ours, theirs in pairs:
         # The host's null is float32, off by some 1e-7; everything else agrees to 1e-10.
         np.testing.assert_allclose(theirs, ours, atol=1e-6)

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
+from scipy.spatial.distance import pdist, squareform
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from interp.smds import Shape, SupervisedMDS
+from interp.smds import Shape, SupervisedMDS, ideal_distances
+from interp.smds.scaling import stress_score
 
 FOLDER = Path(__file__).parent / "reference"
 ROWS = json.loads((FOLDER / "smds_1_6_6.json").read_text())["rows"]
@@ -36,6 +39,27 @@ def test_scores_equal_the_published_package(row):
     ).fit(X[:cut], y[:cut])
     assert model.score(X[:cut], y[:cut]) == pytest.approx(row["score_train_first75"], abs=1e-6)
     assert model.score(X[cut:], y[cut:]) == pytest.approx(row["score_test_last25"], abs=1e-6)
+
+
+def published_map(X: np.ndarray, ideal: np.ndarray) -> np.ndarray:
+    """Orthonormal map [2, d] as published, from all of an eigendecomposition, rounding included."""
+    H = np.eye(len(ideal)) - 1 / len(ideal)
+    values, vectors = eigh(-0.5 * H @ ideal**2 @ H)
+    Y = vectors[:, ::-1][:, :2] * np.sqrt(np.maximum(values[::-1][:2], 0))
+    left, _, right = np.linalg.svd((Y - Y.mean(0)).T @ (X - X.mean(0)), full_matrices=False)
+    return left @ right
+
+
+@pytest.mark.parametrize("shape", ["linear", "log_linear"])
+def test_the_rows_left_out_are_the_reference_s_own_rounding(shape):
+    """Labels of other units in the 13th digit change such a score in its third."""
+    X, y = DATA["X1"], DATA["y1"].astype(float)
+    scores = []
+    for unit in (1, 1 + 1e-13, 1 - 1e-13, 1 + 2e-13):
+        ideal = ideal_distances(y, shape) * unit
+        embedded = X @ published_map(X, ideal).T
+        scores.append(stress_score(squareform(ideal, checks=False), pdist(embedded)))
+    assert np.ptp(scores) > 1e-3
 
 
 @parametrize_with_checks([SupervisedMDS(), SupervisedMDS("linear", alpha=0)])

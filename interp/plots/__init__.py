@@ -3,12 +3,13 @@
 heatmap(values, ...)       a grid of scores, block by position
 lines(series, x, ...)      curves over blocks with their intervals
 circle(points, ...)        a predicted plane, coloured by a cyclic label
+agreement(predicted, ...)  predicted against true coordinates
 attention(model, ...)      attention patterns of one block
 """
 
 from interp.plots.curves import lines
 from interp.plots.grid import heatmap
-from interp.plots.plane import circle
+from interp.plots.plane import agreement, circle
 from interp.plots.views import AttentionView, attention
 
-__all__ = ["AttentionView", "attention", "circle", "heatmap", "lines"]
+__all__ = ["AttentionView", "agreement", "attention", "circle", "heatmap", "lines"]

@@ -18,6 +18,9 @@ from interp.plots.style import INK, QUIET, UNDEFINED, Number, escape, escape_all
 # Beyond this many columns upright labels would touch, at the width a report gives a figure.
 LABELLED_COLUMNS = 64
 
+# Pixels that leave room for a row's label; the rest of the height is title, legend and columns.
+ROW_HEIGHT = 18
+
 
 def heatmap(
     values: Float[np.ndarray, "rows columns"],
@@ -37,6 +40,7 @@ def heatmap(
     survivors: Bool[np.ndarray, "rows columns"] | None = None,
     survivors_label: str = "survives correction",
     status: Shaped[np.ndarray, "rows columns"] | None = None,
+    boxed: Sequence[tuple[int, int]] = (),
 ) -> go.Figure:
     """A grid of scores; row 0 (the embedding) at the bottom.
 
@@ -44,8 +48,9 @@ def heatmap(
     scale diverging and symmetric about it. `reference` names levels on the colour bar, such as a
     null. `marks` maps a column's label to a word above it, and `row_lines` a label to a position in
     rows (fractions allowed). Cells in `survivors` carry a dot. Cells that are not finite are
-    hatched and give their `status` on hover. Raises ValueError if labels and values disagree in
-    number or a mark names no column.
+    hatched and give their `status` on hover. Cells in `boxed`, as (row, column), stand in a frame
+    with their value beside it. Raises ValueError if labels and values disagree in number, a mark
+    names no column or a boxed cell is outside.
     """
     _check_labels(values, row_labels, column_labels)
     shown = np.where(np.isfinite(values), values, np.nan)
@@ -70,9 +75,9 @@ def heatmap(
     if survivors is not None:
         _dots(figure, survivors, survivors_label, symbol="circle", colour="white")
     _mark_columns(figure, column_labels, marks or {})
+    _boxes(figure, shown, boxed)
     legend = any(True for _ in figure.select_traces({"showlegend": True}))
-    # 18 px a row leave room for its label; the rest holds title, legend and column labels.
-    height = max(360, 18 * len(row_labels) + 200)
+    height = max(360, ROW_HEIGHT * len(row_labels) + 200)
     finish(figure, title, height=height, above=int(legend) + bool(marks))
     _axes(figure, row_labels, column_labels, row_title, column_title)
     return figure
@@ -229,6 +234,35 @@ def _row_line(figure: go.Figure, label: str, row: Number, columns: int) -> None:
         showarrow=False,
         font={"size": 11, "color": QUIET},
     )
+
+
+def _boxes(figure: go.Figure, values: np.ndarray, cells: Sequence[tuple[int, int]]) -> None:
+    rows, columns = values.shape
+    for row, column in cells:
+        if not (0 <= row < rows and 0 <= column < columns):
+            raise ValueError(
+                f"boxed cell {(row, column)} is outside of {rows} rows x {columns} columns"
+            )
+        figure.add_shape(
+            type="rect",
+            x0=column - 0.5,
+            x1=column + 0.5,
+            y0=row - 0.5,
+            y1=row + 0.5,
+            line={"color": INK, "width": 2.5},
+        )
+        value = values[row, column]
+        left = column > columns / 2  # towards the inside, where there is room
+        figure.add_annotation(
+            text=f"<b>{'undefined' if np.isnan(value) else f'{value:.2f}'}</b>",
+            x=column - 0.6 if left else column + 0.6,
+            y=row,
+            xanchor="right" if left else "left",
+            showarrow=False,
+            font={"size": 12},
+            bgcolor="rgba(255,255,255,0.85)",
+            borderpad=1,
+        )
 
 
 def _mark_columns(

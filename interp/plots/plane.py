@@ -1,4 +1,4 @@
-"""Held-out coordinates in a predicted plane, coloured by a label that turns round."""
+"""Held-out coordinates: of a cycle in their plane, of a line against the truth."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.colors import cyclical
 
-from interp.plots.style import INK, Number, escape, finish
+from interp.plots.style import INK, QUIET, SERIES, Number, escape, finish
 
 
 def circle(
@@ -65,6 +65,49 @@ def circle(
     # The plane's units are arbitrary, so only its shape is shown.
     figure.update_yaxes(scaleanchor="x", showticklabels=False, showgrid=False)
     figure.update_xaxes(showticklabels=False, showgrid=False)
+    return figure
+
+
+def agreement(
+    predicted: Float[np.ndarray, " samples"],
+    truth: Float[np.ndarray, " samples"],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    categories: Sequence[str] | None = None,
+) -> go.Figure:
+    """Predicted against true coordinates, with the line on which both are equal.
+
+    `categories` names each sample on hover. Raises ValueError for categories of another number
+    than samples.
+    """
+    if categories is not None and len(categories) != len(truth):
+        raise ValueError(f"{len(categories)} categories for {len(truth)} samples")
+    ends = [float(truth.min()), float(truth.max())]
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=ends,
+                y=ends,
+                mode="lines",
+                line={"color": QUIET, "dash": "dash", "width": 1},
+                name="predicted = true",
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=truth,
+                y=predicted,
+                mode="markers",
+                marker={"color": SERIES[0], "size": 6, "opacity": 0.5},
+                hovertext=None if categories is None else [escape(name) for name in categories],
+                showlegend=False,
+            ),
+        ]
+    )
+    finish(figure, title, height=480)
+    figure.update_xaxes(title=escape(x_title))
+    figure.update_yaxes(title=escape(y_title))
     return figure
 
 

@@ -4,8 +4,9 @@ from interp.smds.discovery import Discovery, discover
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
-from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances
-from interp.smds.similarity import Roundness, SubspaceSimilarity, roundness, subspace_similarity
+from interp.smds.roundness import Roundness, roundness
+from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
+from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
 
 __all__ = [
     "SHAPES",
@@ -21,6 +22,7 @@ __all__ = [
     "heldout_predictions",
     "ideal_coordinates",
     "ideal_distances",
+    "line",
     "roundness",
     "smds_grid",
     "subspace_similarity",

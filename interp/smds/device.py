@@ -1,17 +1,23 @@
 """The cell solver of `interp.smds.cells` on torch tensors, for a CUDA device.
 
-The same algorithm in the same float64, with what the host does one by one (label vectors, blocks
+The same algorithms in the same float64, with what the host does one by one (label vectors, blocks
 left out) done in batches. Results agree with the host's to 1e-6, the error of its float32 null.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
-from interp.smds.cells import FOLDS_BY_CHOLESKY, ROUNDING, CellScores, Design, empty_scores
+from interp.smds.cells import Run
+from interp.smds.design import CellScores, Design, empty_scores
+from interp.smds.heldout import FOLDS_BY_CHOLESKY, ROUNDING
+from interp.smds.solver import SPANNED
 from interp.smds.targets import Targets
+
+LinAlgError = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 # Distances of all pairs for as many label vectors at once as fit in 1 GiB of float64.
 BATCH_ELEMENTS = 2**27
@@ -64,22 +70,71 @@ def _padded(blocks: list[list[np.ndarray]]) -> np.ndarray:
     return padded
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """One position's activations: `interp.smds.heldout.Rows` on a device."""
+
+    status: str
+    centred: Matrix
+    floor: Matrix
+
+    @classmethod
+    def of(cls, activations: Matrix) -> "_Rows":
+        rows = activations.double()
+        mean = rows.mean(dim=0)
+        rows = rows - mean
+        power = rows.square().sum()
+        whole = power + len(rows) * mean @ mean
+        status = "constant" if power <= ROUNDING**2 * whole else "ok"
+        status = status if torch.isfinite(whole) else "non-finite"
+        return cls(status, rows, ROUNDING * mean.abs())
+
+    def for_fold(self, train: Matrix, standardise: bool) -> Matrix:
+        rows = self.centred - self.centred[train].mean(dim=0)
+        if standardise:
+            deviation = rows[train].std(dim=0, correction=0)
+            rows = rows / torch.where(deviation > self.floor, deviation, 1.0)
+        return rows
+
+
 def score_cells_on_device(
-    activations: Shaped[torch.Tensor, "cells n d"], design: Design, device_design: DeviceDesign
+    run: Run, design: Design, device_design: DeviceDesign
 ) -> list[CellScores]:
-    """`score_cells` on the device of `activations`."""
-    return [_score_cell(cell, design, device_design) for cell in activations]
+    """`score_cells` on the device of the run's activations."""
+    maps, problem = _source_maps(run, design, device_design)
+    cells = (_Rows.of(cell) for cell in run.activations)
+    return [_score_cell(rows, maps, problem, design, device_design) for rows in cells]
 
 
-def _score_cell(activations: Matrix, design: Design, on_device: DeviceDesign) -> CellScores:
-    rows = activations.double()
-    if not torch.isfinite(rows).all():
-        return empty_scores(design, "non-finite")
-    centred = rows - rows.mean(dim=0)
-    if torch.linalg.norm(centred) <= ROUNDING * torch.linalg.norm(rows):
-        return empty_scores(design, "constant")
-    result = empty_scores(design, "ok")
-    predictions = _predict(centred @ centred.T, design, on_device, result)
+def _source_maps(
+    run: Run, design: Design, on_device: DeviceDesign
+) -> tuple[list[Matrix] | None, str | None]:
+    if run.source is None:
+        return None, None
+    source = _Rows.of(run.source)
+    if source.status != "ok":
+        return None, f"{source.status} source"
+    try:
+        return _fit_maps(source, design, on_device), None
+    except LinAlgError:
+        return None, "ill-conditioned source"
+
+
+def _score_cell(
+    rows: _Rows,
+    maps: list[Matrix] | None,
+    problem: str | None,
+    design: Design,
+    on_device: DeviceDesign,
+) -> CellScores:
+    status = problem if problem and rows.status == "ok" else rows.status
+    result = empty_scores(design, status)
+    if status != "ok":
+        return result
+    try:
+        predictions = _predict(rows, maps, design, on_device, result)
+    except LinAlgError:
+        return empty_scores(design, "ill-conditioned")
     scores = np.zeros((len(design.targets), len(design.targets[0].labels)))
     for fold, predicted in enumerate(predictions):
         for shape, (columns, width) in enumerate(design.slices):
@@ -97,39 +152,93 @@ def _score_cell(activations: Matrix, design: Design, on_device: DeviceDesign) ->
 
 
 def _predict(
-    kernel: Matrix, design: Design, on_device: DeviceDesign, result: CellScores
+    rows: _Rows,
+    maps: list[Matrix] | None,
+    design: Design,
+    on_device: DeviceDesign,
+    result: CellScores,
 ) -> list[Matrix]:
     """Held-out predictions [test, columns] of each fold; fills what is pooled over folds."""
-    inverse = None
+    folds = zip(on_device.folds, on_device.columns, strict=True)
+    if not design.fit.shares_gram:
+        maps = maps or _fit_maps(rows, design, on_device)
+        predictions = [
+            rows.for_fold(train, design.fit.standardise)[test] @ weights + table.mean(dim=0)
+            for ((train, test), table), weights in zip(folds, maps, strict=True)
+        ]
+        _pool(predictions, design, on_device, result)
+        return predictions
+    kernel, inverse = rows.centred @ rows.centred.T, None
     if len(design.folds) > FOLDS_BY_CHOLESKY or design.leaves_out:
-        inverse = _intercept_inverse(kernel, design.alpha)
+        inverse = _intercept_inverse(kernel, design.fit.alpha)
     predictions = []
-    for (train, test), table in zip(on_device.folds, on_device.columns, strict=True):
+    for (train, test), table in folds:
         if inverse is None:
-            hat = _fold_smoother(kernel, train, test, design.alpha)
+            hat = _fold_smoother(kernel, train, test, design.fit.alpha)
         else:
             factor = torch.linalg.cholesky(inverse[test][:, test])
             hat = -torch.cholesky_solve(inverse[test][:, train], factor)
         predictions.append(hat @ table)
+    _pool(predictions, design, on_device, result)
+    if inverse is not None:
+        _leave_out(inverse, design, on_device, result)
+    return predictions
+
+
+def _fit_maps(source: _Rows, design: Design, on_device: DeviceDesign) -> list[Matrix]:
+    fit, maps = design.fit, []
+    for (train, _), table in zip(on_device.folds, on_device.columns, strict=True):
+        rows = source.for_fold(train, fit.standardise)[train]
+        targets = table - table.mean(dim=0)
+        if fit.orthonormal:
+            maps.append(_orthonormal_map(rows, targets, design))
+            continue
+        regularised = rows @ rows.T
+        regularised.diagonal().add_(fit.alpha)
+        factor = torch.linalg.cholesky(regularised)
+        maps.append(rows.T @ torch.cholesky_solve(targets, factor))
+    return maps
+
+
+def _orthonormal_map(rows: Matrix, targets: Matrix, design: Design) -> Matrix:
+    weights = targets.T @ rows
+    for columns, width in design.slices:
+        stacked = weights[columns].unflatten(0, (-1, width))
+        values, vectors = torch.linalg.eigh(stacked @ stacked.mT)
+        scale = values.where(values > SPANNED * values[:, -1:], torch.inf).rsqrt()
+        root = (vectors * scale[:, None, :]) @ vectors.mT
+        weights[columns] = (root @ stacked).flatten(0, 1)
+    return weights.T
+
+
+def _pool(
+    predictions: list[Matrix], design: Design, on_device: DeviceDesign, result: CellScores
+) -> None:
     if design.frame is None or on_device.coordinates is None:
-        return predictions
+        return
     truth = on_device.coordinates[:, :1]
     pooled = torch.empty_like(truth)
     for (_, test), predicted in zip(on_device.folds, predictions, strict=True):
-        pooled[test, 0] = predicted[:, :2]
+        pooled[test, 0] = predicted[:, : truth.shape[2]]
     result.kfold[0] = _r_squared(truth, truth - pooled).item()
-    result.kfold[1] = _angle_error(truth[:, 0], pooled[:, 0], design.frame.period)
-    if inverse is not None and on_device.blocks is not None:
-        residuals = _left_out_residuals(inverse, on_device.coordinates, on_device.blocks)
-        predicted = truth[:, 0] - residuals[:, 0]
-        r2 = _r_squared(on_device.coordinates, residuals).cpu().numpy()
-        result.left_out[:] = (
-            _stress_scores((truth.transpose(0, 1), None), predicted[None])[0],
-            r2[0],
-            _angle_error(truth[:, 0], predicted, design.frame.period),
-        )
-        result.left_out_null[:] = r2[1:]
-    return predictions
+    if design.frame.period is not None:
+        result.kfold[1] = _angle_error(truth[:, 0], pooled[:, 0], design.frame.period)
+
+
+def _leave_out(
+    inverse: Matrix, design: Design, on_device: DeviceDesign, result: CellScores
+) -> None:
+    if design.frame is None or on_device.blocks is None or on_device.coordinates is None:
+        return
+    residuals = _left_out_residuals(inverse, on_device.coordinates, on_device.blocks)
+    truth = on_device.coordinates[:, 0]
+    predicted = truth - residuals[:, 0]
+    r2 = _r_squared(on_device.coordinates, residuals).cpu().numpy()
+    result.left_out[0] = _stress_scores((truth[None], None), predicted[None])[0]
+    result.left_out[1] = r2[0]
+    if design.frame.period is not None:
+        result.left_out[2] = _angle_error(truth, predicted, design.frame.period)
+    result.left_out_null[:] = r2[1:]
 
 
 def _fold_smoother(kernel: Matrix, train: Matrix, test: Matrix, alpha: float | int) -> Matrix:

@@ -1,13 +1,19 @@
-"""Which shape fits best? Ranked against each shape's own null, never by raw score.
+"""Which shape fits best? Ranked by z against each shape's own null, never by raw score.
 
-Shapes have different floors (at two components and 200 dimensions, pure noise scores .53 for
-365 clusters and .18 for a logarithmic line), so raw scores are not comparable. Shapes are ranked by
-gain, (score - null mean) / (1 - null mean): the share, of what a shape can gain over its own null,
-that it does gain (Cohen's kappa has this form). Whether it gains anything is for z and p, from
-permutations shared by all shapes. z itself is no rank: it also carries the null's spread, which
-differs between shapes, and beside strong signals takes a planted semicircle for a line (5 of 6
-trials, gain 0 of 6). The lead of the best over the second is bootstrapped with both scored on the
-same resampled groups.
+1. Shapes have different floors (at two components and 200 dimensions, pure noise scores .53 for
+   365 clusters and .18 for a logarithmic line), so each score is compared with that shape's own
+   permutations, the same permutations and folds for all shapes: z = (score - null mean) / null sd.
+2. The lead of the best over the second, in units of z, is bootstrapped over groups with both shapes
+   scored on the same resamples.
+3. z also carries the null's spread, which differs between shapes: beside strong signals it can put
+   a shape first that fits worse. Gain, (score - null mean) / (1 - null mean), does not: it is the
+   share, of what a shape can gain over its own null, that it does gain (Cohen's kappa has this
+   form). A shape is therefore named only where z and gain agree, each beyond the same bootstrap;
+   where they do not, the ranking stands and the question is open.
+
+Measured on 80 planted semicircles (200 and 400 rows of 100 and 200 dimensions, as wide as the noise
+and five times as wide, 20 draws each; 200 permutations, the five default shapes): z put another
+shape first in 69, gain in 9. So a semicircle is seldom decided, and "open" is the usual answer.
 """
 
 from collections.abc import Sequence
@@ -26,7 +32,7 @@ from interp.stats import grouped_folds
 
 @dataclass(frozen=True)
 class Discovery:
-    """Shapes in order of their gain, best first."""
+    """Shapes in order of z, best first."""
 
     shapes: tuple[str, ...]
     """Shape names."""
@@ -34,21 +40,33 @@ class Discovery:
     """Mean held-out score over folds."""
     null_mean: Float[np.ndarray, " shapes"]
     """Mean score of each shape under permuted labels: its floor."""
-    gain: Float[np.ndarray, " shapes"]
-    """(score - null_mean) / (1 - null_mean): 0 is chance, 1 perfect, whatever the shape."""
     z: Float[np.ndarray, " shapes"]
-    """Score in standard deviations of the null: evidence that there is a gain, not its size."""
+    """(score - null_mean) / standard deviation of the null."""
     p: Float[np.ndarray, " shapes"]
     """Permutation p of each shape, uncorrected."""
+    gain: Float[np.ndarray, " shapes"]
+    """(score - null_mean) / (1 - null_mean): 0 is chance, 1 perfect, whatever the shape."""
     lead: float
-    """Gain of the best less gain of the second."""
+    """z of the best less z of the second."""
     lead_interval: tuple[float, float]
     """Bootstrap interval of `lead` over groups, both shapes scored on the same resamples."""
+    leader_by_gain: str
+    """The shape of the largest gain."""
+    gain_lead_interval: tuple[float, float]
+    """Bootstrap interval of the gain of the best (by z) less that of the second, on the same
+    resamples."""
+    p_floor: float
+    """1 / (permutations + 1), below which `p` cannot fall."""
 
     @property
     def decided(self) -> bool:
-        """Whether the best shape leads the second beyond the noise of sampling groups."""
-        return self.lead_interval[0] > 0
+        """Whether the first shape is the answer: it leads the second by z and by gain beyond the
+        noise of sampling groups, no other gains more, and it survives its own null (p <= .05, or
+        at the floor when fewer than 19 permutations cannot reach that)."""
+        survives = self.p[0] <= max(0.05, self.p_floor)
+        agreed = self.leader_by_gain == self.shapes[0]
+        leads = min(self.lead_interval[0], self.gain_lead_interval[0]) > 0
+        return bool(leads and agreed and survives)
 
 
 def discover(
@@ -65,13 +83,15 @@ def discover(
     n_boot: int = 1000,
     level: float = 0.95,
 ) -> Discovery:
-    """Rank `shapes` on one set of activations [n, d], with the lead of the best bootstrapped.
+    """Rank `shapes` on one set of activations [n, d], by z, with the lead of the best bootstrapped.
 
-    Raises ValueError as `smds_grid` does, for fewer than two shapes, and when the activations
-    cannot be scored.
+    Raises ValueError as `smds_grid` does (also when one shape cannot take the labels), for fewer
+    than two shapes or permutations, and when the activations cannot be scored.
     """
     if len(shapes) < 2:
         raise ValueError(f"shapes={list(shapes)} leaves nothing to rank; give at least two")
+    if n_permutations < 2:
+        raise ValueError(f"n_permutations={n_permutations} gives a null without spread; at least 2")
     chosen = [as_shape(shape, period=period) for shape in shapes]
     grid = smds_grid(
         [("activations", activations[None])],
@@ -88,26 +108,29 @@ def discover(
     )
     if grid.status.item() != "ok":
         raise ValueError(f"activations cannot be scored: {grid.status.item()}")
-    floor = grid.test.mean[0, 0]
-    gain = (grid.score[0, 0] - floor) / (1 - floor)
-    order = np.argsort(-gain, kind="stable")
-    best = order[:2]
+    null_mean, null_sd, z = (v[0, 0] for v in (grid.test.mean, grid.test.sd, grid.test.z))
+    gain = (grid.score[0, 0] - null_mean) / (1 - null_mean)
+    order = np.argsort(-z, kind="stable")
     folds, rng = grouped_folds(groups, n_splits, seed), np.random.default_rng(seed)
-    two = [chosen[s] for s in best]
-    scores = _resampled_scores(
-        activations, y, groups, two, folds, alpha=alpha, n_boot=n_boot, rng=rng
+    two = [chosen[s] for s in order[:2]]
+    scores = _resampled_scores(activations, y, groups, two, folds, alpha, n_boot, rng)
+    above, tails = scores - null_mean[order[:2]], [(1 - level) / 2, (1 + level) / 2]
+    by_z, by_gain = (
+        np.nanquantile(-np.diff(above / unit[order[:2]]), tails).tolist()
+        for unit in (null_sd, 1 - null_mean)
     )
-    leads = -np.diff((scores - floor[best]) / (1 - floor[best]))
-    low, high = np.nanquantile(leads, [(1 - level) / 2, (1 + level) / 2])
     return Discovery(
         shapes=tuple(grid.shapes[s] for s in order),
         score=grid.score[0, 0, order],
-        null_mean=floor[order],
-        gain=gain[order],
-        z=grid.test.z[0, 0, order],
+        null_mean=null_mean[order],
+        z=z[order],
         p=grid.test.p[0, 0, order],
-        lead=float(gain[best[0]] - gain[best[1]]),
-        lead_interval=(float(low), float(high)),
+        gain=gain[order],
+        lead=float(z[order[0]] - z[order[1]]),
+        lead_interval=(by_z[0], by_z[1]),
+        leader_by_gain=grid.shapes[int(gain.argmax())],
+        gain_lead_interval=(by_gain[0], by_gain[1]),
+        p_floor=grid.test.floor,
     )
 
 
@@ -117,7 +140,6 @@ def _resampled_scores(
     groups: np.ndarray,
     shapes: Sequence[Shape],
     folds: list[tuple[np.ndarray, np.ndarray]],
-    *,
     alpha: float | int,
     n_boot: int,
     rng: np.random.Generator,

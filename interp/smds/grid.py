@@ -10,6 +10,7 @@ the solver are this project's.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, cast
 
@@ -19,11 +20,13 @@ from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from interp.smds.cells import CellScores, Design, Frame, build_design, score_cells
+from interp.smds.cells import Run, score_cells
+from interp.smds.design import CellScores, Design, Fit, Frame, build_design
+from interp.smds.heldout import Rows
 from interp.smds.leaveout import category_blocks
 from interp.smds.result import SMDSGrid, collect
 from interp.smds.shapes import Shape, as_shape, check_labels
-from interp.smds.solver import fold_predictions, gram
+from interp.smds.solver import ridge_map
 from interp.smds.targets import Targets
 from interp.stats import grouped_folds, permute_groups
 
@@ -42,18 +45,20 @@ def smds_grid(
     n_splits: int = 3,
     seed: int = 42,
     alpha: float | int = 1.0,
+    standardise: bool = False,
+    orthonormal: bool = False,
+    source: int | None = None,
     n_permutations: int = 200,
     controls: Mapping[str, Real[np.ndarray, "repeats n"]] | None = None,
     leave_out: Shaped[np.ndarray, " n"] | None = None,
     n_jobs: int | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> SMDSGrid:
     """Score every position of every block by K-fold SMDS, with permutation null and controls.
 
     Args:
         blocks: (name, activations [positions, n, d]) read one at a time, so a store can stream.
-            At most `n_jobs` + 4 blocks are held at a time, the one being read included. Torch
-            tensors are scored on their own device, one after another.
+            At most `n_jobs` + 4 are held at a time. Torch tensors are scored on their own device.
         y: labels [n], or [n, columns] for shapes that take several.
         groups: exchangeable unit of each row; folds and permutations never split one.
         shapes: names or `Shape`s; the first carries the controls.
@@ -61,33 +66,29 @@ def smds_grid(
             the smallest and largest label of each fold, as the published code does, which makes
             the first and last label one point.
         alpha: ridge penalty (the published package: 0.1 up to version 1.6.5, 1.0 since).
+        standardise: divide each feature by its standard deviation over the training rows.
+        orthonormal: map by a projection with orthonormal rows (Procrustes); alpha plays no part.
+        source: position at which every map is fitted, on training rows, to be applied to the test
+            rows of all positions, each centred and scaled by its own training rows. None lets each
+            position fit its own.
         n_permutations: B; no p value falls below 1 / (B + 1).
         controls: name -> label vectors [repeats, n] to score in place of `y`.
-        leave_out: category of each row, left out in turn; needs "circular" first and a period.
+        leave_out: category of each row, left out in turn; needs a first shape with absolute
+            coordinates and neither `standardise`, `orthonormal` nor `source`, with which every
+            permutation of every category would need a Gram matrix of its own.
         n_jobs: worker processes, each with one BLAS thread; None takes every core.
+        progress: a progress bar, under a name if one is given.
 
     Raises ValueError for unusable labels, a group with two labels, fewer groups than folds, alpha
-    or n_permutations that are not positive, and blocks that disagree in shape.
+    or n_permutations that are not positive, a source that is no position, and blocks that disagree
+    in shape.
     """
     chosen = [as_shape(shape, period=period) for shape in shapes]
-    for shape in chosen:
-        check_labels(y, shape)
-    labels, categories = _label_vectors(y, groups, leave_out, n_permutations, seed)
-    design = _design(
-        labels,
-        categories,
-        chosen,
-        dict(controls or {}),
-        period=period,
-        folds=grouped_folds(groups, n_splits, seed),
-        alpha=alpha,
-    )
-    names: list[str] = []
-    runs = _runs(blocks, names, len(y))
-    cells = list(_score_runs(runs, design, n_jobs or os.cpu_count() or 1, progress))
-    if not cells:
-        raise ValueError("blocks is empty; at least one (name, activations) is needed")
-    return collect(names, cells, design, dict(controls or {}))
+    labels, categories = _label_vectors(y, groups, chosen, leave_out, n_permutations, seed)
+    folds, fit = grouped_folds(groups, n_splits, seed), Fit(alpha, standardise, orthonormal, source)
+    others = dict(controls or {})
+    design = _design(labels, categories, chosen, others, period=period, folds=folds, fit=fit)
+    return _score_blocks(blocks, design, others, n_jobs or os.cpu_count() or 1, progress)
 
 
 def heldout_predictions(
@@ -100,35 +101,40 @@ def heldout_predictions(
     n_splits: int = 3,
     seed: int = 42,
     alpha: float | int = 1.0,
+    standardise: bool = False,
+    source: Shaped[np.ndarray, "n d"] | None = None,
 ) -> Float[np.ndarray, "n k"]:
     """Pooled K-fold predictions in the frame of the ideal coordinates of all labels.
 
-    For pictures and for bootstrap intervals over groups. Raises ValueError as `smds_grid` does.
+    For pictures and for bootstrap intervals over groups. `source` holds the activations [n, d] of
+    the position whose map is applied, as in `smds_grid`. Raises ValueError as `smds_grid` does.
     """
-    _check_alpha(alpha)
+    fit = Fit(alpha, standardise)
     target = Targets(as_shape(shape, period=period), y[None])
     coordinates = target.coordinates(0, np.arange(len(y)))
-    kernel = gram(activations)
+    rows = Rows.of(activations)
+    fitted = rows if source is None else Rows.of(source)
     predictions = np.empty_like(coordinates)
     for train, test in grouped_folds(groups, n_splits, seed):
         targets = coordinates[train]
-        predictions[test] = fold_predictions(kernel, train, test, targets, alpha=alpha)
+        own = rows.for_fold(train, standardise=fit.standardise)[test]
+        at_source = fitted.for_fold(train, standardise=fit.standardise)[train]
+        weights = ridge_map(at_source, targets, alpha=fit.alpha)
+        predictions[test] = own @ weights + targets.mean(axis=0)
     return predictions
-
-
-def _check_alpha(alpha: float | int) -> None:
-    if not alpha > 0:
-        raise ValueError(f"alpha={alpha} must be positive; SupervisedMDS alone offers alpha=0")
 
 
 def _label_vectors(
     y: np.ndarray,
     groups: np.ndarray,
+    shapes: Sequence[Shape],
     leave_out: np.ndarray | None,
     n_permutations: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """True labels and permutations [1 + B, n, ...], with the categories that move with them."""
+    for shape in shapes:
+        check_labels(y, shape)
     if n_permutations < 1:
         raise ValueError(f"n_permutations={n_permutations} must be at least 1")
     _, first, member = np.unique(groups, return_index=True, return_inverse=True)
@@ -156,30 +162,49 @@ def _design(
     *,
     period: float | int | None,
     folds: list[tuple[np.ndarray, np.ndarray]],
-    alpha: float | int,
+    fit: Fit,
 ) -> Design:
-    _check_alpha(alpha)
     extra = np.concatenate([labels[:0], *controls.values()])
     targets = [Targets(shapes[0], np.concatenate([labels, extra]))]
     targets += [Targets(shape, labels) for shape in shapes[1:]]
     frame = None
-    if shapes[0].name == "circular" and period is not None:
-        blocks = None
-        if categories is not None:
-            blocks = [category_blocks(vector) for vector in categories]
+    if targets[0].absolute and not fit.orthonormal:
         rows = np.arange(labels.shape[1])
         points = [targets[0].coordinates(vector, rows) for vector in range(len(targets[0].labels))]
-        frame = Frame(np.stack(points, axis=1), float(period), blocks)
-    elif categories is not None:
-        raise ValueError(
-            f"leave_out needs the shape 'circular' first and a period, "
-            f"not {shapes[0].name!r} with period={period}"
-        )
-    return build_design(targets, folds, n_permutations=len(labels) - 1, alpha=alpha, frame=frame)
+        turn = None if period is None or shapes[0].name != "circular" else float(period)
+        frame = Frame(np.stack(points, axis=1), turn, None)
+    if categories is not None:
+        if frame is None or not fit.shares_gram:
+            raise ValueError(
+                f"leave_out needs plain ridge regression and a first shape with absolute "
+                f"coordinates, such as a circle with a period; not {shapes[0].name!r} with "
+                f"period={period} and {fit}"
+            )
+        frame = replace(frame, blocks=[category_blocks(vector) for vector in categories])
+    return build_design(targets, folds, n_permutations=len(labels) - 1, fit=fit, frame=frame)
 
 
-def _runs(blocks: Iterable[tuple[str, Any]], names: list[str], n: int) -> Iterator[Any]:
-    """Runs of positions [cells, n, d], block after block; `names` is filled on the way."""
+def _score_blocks(
+    blocks: Iterable[tuple[str, Any]],
+    design: Design,
+    controls: dict[str, np.ndarray],
+    n_jobs: int,
+    progress: bool | str,
+) -> SMDSGrid:
+    names: list[str] = []
+    rows = len(design.targets[0].labels[0])
+    cells = list(
+        _score_runs(_runs(blocks, names, rows, design.fit.source), design, n_jobs, progress)
+    )
+    if not cells:
+        raise ValueError("blocks is empty; at least one (name, activations) is needed")
+    return collect(names, cells, design, controls)
+
+
+def _runs(
+    blocks: Iterable[tuple[str, Any]], names: list[str], n: int, source: int | None
+) -> Iterator[Run]:
+    """Runs of positions, block after block; `names` is filled on the way."""
     positions = None
     for name, activations in blocks:
         if activations.ndim != 3 or activations.shape[1] != n:
@@ -189,29 +214,33 @@ def _runs(blocks: Iterable[tuple[str, Any]], names: list[str], n: int) -> Iterat
                 f"block {name!r} has {len(activations)} positions, the blocks before {positions}"
             )
         positions = len(activations)
+        if source is not None and not 0 <= source < positions:
+            raise ValueError(f"source={source} is no position; choose from 0 to {positions - 1}")
         names.append(name)
         for start in range(0, positions, CELLS_PER_TASK):
-            yield activations[start : start + CELLS_PER_TASK]
+            yield Run(
+                activations[start : start + CELLS_PER_TASK],
+                None if source is None else activations[source],
+            )
         del activations  # or it would be held while the next block is read
 
 
 def _score_runs(
-    runs: Iterator[Any], design: Design, n_jobs: int, progress: bool
+    runs: Iterator[Run], design: Design, n_jobs: int, progress: bool | str
 ) -> Iterator[CellScores]:
     first = next(runs, None)
     if first is None:
         return
     runs = chain([first], runs)
-    on_host = isinstance(first, np.ndarray)
-    with tqdm(unit="cell", disable=not progress) as bar:
+    on_host = isinstance(first.activations, np.ndarray)
+    name = progress if isinstance(progress, str) else None
+    with tqdm(unit=" cells", desc=name, disable=not progress) as bar:
         for results in _in_workers(runs, design, n_jobs) if on_host else _on_device(runs, design):
             bar.update(len(results))
             yield from results
 
 
-def _in_workers(
-    runs: Iterable[np.ndarray], design: Design, n_jobs: int
-) -> Iterator[list[CellScores]]:
+def _in_workers(runs: Iterable[Run], design: Design, n_jobs: int) -> Iterator[list[CellScores]]:
     # Processes, not threads: LAPACK is called through wrappers that keep the interpreter lock. 16
     # cells on two cores took 9.0 s in sequence, 6.0 s in two processes, 10.3 s in two threads.
     with threadpool_limits(1, user_api="blas"), parallel_config("loky", inner_max_num_threads=1):
@@ -226,11 +255,11 @@ def _in_workers(
         yield from cast(Iterator[list[CellScores]], scored)
 
 
-def _on_device(runs: Iterable[Any], design: Design) -> Iterator[list[CellScores]]:
+def _on_device(runs: Iterable[Run], design: Design) -> Iterator[list[CellScores]]:
     # Imported here so that worker processes, which never need torch, start without it.
     from interp.smds.device import DeviceDesign, score_cells_on_device
 
     on_device = None
     for run in runs:
-        on_device = on_device or DeviceDesign(design, run.device)
+        on_device = on_device or DeviceDesign(design, run.activations.device)
         yield score_cells_on_device(run, design, on_device)

@@ -25,7 +25,8 @@ class LeaveOut:
     r2: Float[np.ndarray, "blocks positions"]
     """1 - SS_res / SS_tot, SS_tot about the mean of the ideal coordinates of all rows."""
     error: Float[np.ndarray, "blocks positions"]
-    """Median absolute angle between prediction and truth, in label units (days for period 365)."""
+    """Median absolute angle between prediction and truth, in label units (days for period 365); NaN
+    throughout but for a circle."""
     null_r2: Float[np.ndarray, "permutations blocks positions"]
     """`r2` under the grid's permutations; the category moves with the label."""
     controls_r2: Mapping[str, Float[np.ndarray, "repeats blocks positions"]]

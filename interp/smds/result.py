@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from interp.smds.cells import CellScores, Design
+from interp.smds.design import CellScores, Design
 from interp.smds.leaveout import LeaveOut
 from interp.stats import PermutationTest, permutation_test
 
@@ -23,7 +23,7 @@ class SMDSGrid:
     """ "ok", "constant" (rows equal up to rounding), "non-finite", "ill-conditioned"
     (K + alpha I has no Cholesky factor: use a larger alpha), "degenerate fold" (a fold's
     predictions, or its labels, coincide) or "degenerate null" (so under a permutation: a score
-    without a test)."""
+    without a test); "constant source" and "non-finite source" where the source's map is applied."""
     score: Float[np.ndarray, "blocks positions shapes"]
     """Mean over folds of the held-out score, 1 at best; compare with `test`, never with 0."""
     fold_scores: Float[np.ndarray, "blocks positions shapes folds"]
@@ -35,9 +35,12 @@ class SMDSGrid:
     controls: Mapping[str, Float[np.ndarray, "repeats blocks positions"]]
     """Scores of alternative label vectors under the first shape."""
     kfold_r2: Float[np.ndarray, "blocks positions"] | None
-    """R^2 of pooled K-fold predictions; None unless the first shape is a circle with a period."""
+    """R^2 of pooled K-fold predictions; None unless the first shape's coordinates are absolute (a
+    circle with a period, ...) and the map is fitted by ridge regression, which keeps their
+    scale."""
     kfold_error: Float[np.ndarray, "blocks positions"] | None
-    """Median absolute angle error of the same predictions, in label units."""
+    """Median absolute angle error of the same predictions, in label units; None but for a circle of
+    known period."""
     leave_out: LeaveOut | None
     """Leave-one-category-out results, when categories were given."""
 
@@ -59,7 +62,7 @@ def collect(
     score = folds.mean(axis=-1)
     ends = np.cumsum([0] + [len(vectors) for vectors in controls.values()])
     spans = {name: slice(*ends[i : i + 2]) for i, name in enumerate(controls)}
-    permutations = design.n_permutations
+    permutations, frame = design.n_permutations, design.frame
     left_out = None
     if design.leaves_out:
         r2 = first(grid("left_out_null"))
@@ -79,8 +82,8 @@ def collect(
         null=null,
         test=_test_by_shape(score, null),
         controls={name: first(grid("controls", span)) for name, span in spans.items()},
-        kfold_r2=None if design.frame is None else grid("kfold", 0),
-        kfold_error=None if design.frame is None else grid("kfold", 1),
+        kfold_r2=None if frame is None else grid("kfold", 0),
+        kfold_error=None if frame is None or frame.period is None else grid("kfold", 1),
         leave_out=left_out,
     )
 

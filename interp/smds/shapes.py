@@ -41,6 +41,9 @@ class Shape:
     """Labels -> ideal distances [n, n]; a negative entry leaves that pair out."""
     columns: tuple[int, ...] | None = None
     """Numbers of label columns accepted (1 includes labels [n]); None accepts any."""
+    absolute: bool = False
+    """A label's coordinates do not depend on which other labels are there, so that predictions of
+    different folds share one frame."""
 
     def __post_init__(self) -> None:
         if (self.coordinates is None) == (self.distances is None):
@@ -54,6 +57,21 @@ def circular(period: float | int | None = None) -> Shape:
         2,
         coordinates=lambda y: geometry.on_circle(2 * np.pi * geometry.phase(y, period)),
         columns=(1,),
+        absolute=period is not None,
+    )
+
+
+def line(low: float | int, high: float | int) -> Shape:
+    """A line on which `low` is 0 and `high` is 1, whatever labels a fold holds; "linear" rescales
+    each fold by its own extremes, as the published code does. Raises ValueError for low >= high."""
+    if not low < high:
+        raise ValueError(f"a line from {low} to {high} has no length; low must be below high")
+    return Shape(
+        "linear",
+        1,
+        coordinates=lambda y: (geometry.column(y)[:, None] - low) / (high - low),
+        columns=(1,),
+        absolute=True,
     )
 
 
@@ -97,7 +115,9 @@ def polytope(dimensions: int = 3) -> Shape:
 _BY_NAME: dict[str, Callable[[float | int | None], Shape]] = {
     "circular": circular,
     "linear": lambda _: Shape("linear", coordinates=lambda y: geometry.unit(y).reshape(len(y), -1)),
-    "log_linear": lambda _: Shape("log_linear", 1, coordinates=geometry.log_linear, columns=(1,)),
+    "log_linear": lambda _: Shape(
+        "log_linear", 1, coordinates=geometry.log_linear, columns=(1,), absolute=True
+    ),
     "semicircular": lambda _: Shape(
         "semicircular",
         2,
@@ -116,8 +136,12 @@ _BY_NAME: dict[str, Callable[[float | int | None], Shape]] = {
     ),
     "chain": lambda period: chain(period=period),
     "hierarchical": lambda _: hierarchical(),
-    "cylinder": lambda _: Shape("cylinder", 3, coordinates=geometry.cylinder, columns=(2,)),
-    "sphere": lambda _: Shape("sphere", 3, coordinates=geometry.sphere, columns=(2,)),
+    "cylinder": lambda _: Shape(
+        "cylinder", 3, coordinates=geometry.cylinder, columns=(2,), absolute=True
+    ),
+    "sphere": lambda _: Shape(
+        "sphere", 3, coordinates=geometry.sphere, columns=(2,), absolute=True
+    ),
     "geodesic": lambda _: Shape("geodesic", 3, distances=geometry.geodesic, columns=(2,)),
     "torus": lambda _: Shape("torus", 3, distances=geometry.torus, columns=(1, 2)),
     "klein_bottle": lambda _: Shape(

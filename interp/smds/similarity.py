@@ -1,223 +1,229 @@
-"""Do two positions hold the same plane, and is the figure in it round?
+"""Do positions of a sentence hold the labels in the same plane?
 
-Both questions are put to activation *patterns* (how the activations move with the ideal
-coordinates, A = (P^T P)^-1 P^T X of centred P and X), not to the weights of a decoder, which mix
-the signal with the inverse noise covariance (Haufe et al. 2014).
+The question is put to activation *patterns* (how the activations move with the ideal coordinates,
+A = (P^T P)^-1 P^T X of centred P and X), not to the weights of a decoder, which mix the signal with
+the inverse noise covariance (Haufe et al. 2014).
 
-1. Similarity: cosines of the principal angles between the row spaces of two patterns. Noise turns
-   planes away from each other, so the estimate from independent halves of the groups is divided
-   by what each pattern reaches with itself on those halves (Spearman 1904).
-2. Roundness: a circle in the labels becomes an ellipse with Gram matrix A A^T in activation space.
-   Noise adds to its diagonal and makes everything round; the product A1 A2^T of patterns from
-   independent halves has no such term.
+1. A pattern is linear in the activations. The coefficients (P^T P)^-1 P^T of the whole sample, of
+   all halves and of all permutations are rows of one matrix, shared by all positions; one product
+   with X gives every pattern of a position.
+2. Two patterns are compared by the cosines of the principal angles between their row spaces.
+3. Noise turns planes away from each other, so the comparison across independent halves of the
+   groups is divided by what each pattern reaches with itself on those halves (Spearman 1904).
+4. The null permutes labels among groups; max-T corrects over all pairs of positions.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Real, Shaped
+from jaxtyping import Bool, Float, Real, Shaped
 
 from interp.smds.estimator import SupervisedMDS
+from interp.smds.heldout import Rows
 from interp.smds.shapes import Shape, ideal_coordinates
 from interp.stats import permutation_test, permute_groups
+
+# Variance, relative to the widest direction, below which coordinates do not vary in a direction: a
+# width of 1e-5. Centring leaves a variance of some 1e-16 where there is none.
+SINGULAR = 1e-10
 
 
 @dataclass(frozen=True)
 class SubspaceSimilarity:
-    """How far two sets of activations vary with the labels along the same directions."""
+    """How far positions vary with the labels along the same directions.
 
-    similarity: float
+    Pairs are symmetric matrices with a NaN diagonal, NaN also where a position has no pattern.
+    """
+
+    similarity: Float[np.ndarray, "positions positions"]
     """Mean cosine of the principal angles between the two patterns, all rows; 0 to 1."""
-    angles: Float[np.ndarray, " k"]
+    angles: Float[np.ndarray, "positions positions k"]
     """Principal angles in degrees, ascending."""
-    reliability: tuple[float, float]
+    reliability: Float[np.ndarray, " positions"]
     """Mean cosine of each pattern with itself on independent halves of the groups."""
-    corrected: float
-    """Similarity across halves over the geometric mean of the reliabilities; about 1 for one
-    plane (sampling may carry it a little above), NaN when `status` is not "ok"."""
-    z: float
-    """`similarity` against its null, the second pattern taken under permuted labels."""
-    p: float
-    """One-sided permutation p of the same."""
-    weight_cosine: float
+    corrected: Float[np.ndarray, "positions positions"]
+    """Similarity across halves over the geometric mean of the reliabilities; about 1 for one plane
+    (sampling may carry it a little above), NaN where either `status` is not "ok"."""
+    z: Float[np.ndarray, "positions positions"]
+    """Similarity across halves against its null, the later position's patterns taken under permuted
+    labels."""
+    p: Float[np.ndarray, "positions positions"]
+    """One-sided permutation p of the same, uncorrected."""
+    p_family: Float[np.ndarray, "positions positions"]
+    """max-T adjusted p over all pairs, the permutations being shared by them."""
+    weight_cosine: Float[np.ndarray, "positions positions"]
     """|cosine| of the two flattened decoders, for comparison with published figures; near blind:
     identical planes under different noise gave .27 where chance was .02."""
-    status: Literal["ok", "unreliable"]
-    """"unreliable": a pattern agrees with itself no better than under permuted labels."""
+    status: Shaped[np.ndarray, " positions"]
+    """ "ok", "unreliable" (the pattern agrees with itself no better than under permuted labels),
+    "constant" (rows equal up to rounding: no pattern) or "non-finite"."""
 
 
-@dataclass(frozen=True)
-class Roundness:
-    """Axis ratio of the ellipse that a circle of labels becomes in activation space."""
+def split_halves(
+    groups: Shaped[np.ndarray, " n"], repeats: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "repeats n"]:
+    """Rows of one random half of the groups, `repeats` times; the other half is the complement.
 
-    ratio: float
-    """Minor over major axis, 1 for a circle, 0 for a line; NaN when not identifiable."""
-    interval: tuple[float, float]
-    """Bootstrap interval of `ratio` over groups, NaN when not identifiable."""
-    status: Literal["ok", "not identifiable"]
-    """"not identifiable": the pattern's size is not reliably above 0, or any ratio is possible."""
-
-
-def pattern(
-    activations: Shaped[np.ndarray, "n d"], coordinates: Float[np.ndarray, "n k"]
-) -> Float[np.ndarray, "k d"]:
-    """Activation per unit of ideal coordinate: least squares of centred X on centred P, [k, d]."""
-    centred = coordinates - coordinates.mean(axis=0)
-    rows = activations - activations.mean(axis=0, dtype=np.float64)
-    return np.linalg.lstsq(centred, rows, rcond=None)[0]
-
-
-def principal_cosines(
-    first: Float[np.ndarray, "k d"], second: Float[np.ndarray, "k d"]
-) -> Float[np.ndarray, " k"]:
-    """Cosines of the principal angles between two row spaces, descending (Bjorck & Golub 1973)."""
-    bases = [np.linalg.qr(rows.T)[0] for rows in (first, second)]
-    return np.clip(np.linalg.svd(bases[0].T @ bases[1], compute_uv=False), 0, 1)
-
-
-def _halves(
-    groups: np.ndarray, repeats: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    Raises ValueError for fewer than 4 groups.
+    """
     names, member = np.unique(groups, return_inverse=True)
     if len(names) < 4:
         raise ValueError(f"{len(names)} groups are too few to split in halves; at least 4 needed")
-    for _ in range(repeats):
-        chosen = (rng.permutation(len(names)) < len(names) // 2)[member]
-        yield np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    ranks = rng.permuted(np.tile(np.arange(len(names)), (repeats, 1)), axis=1)
+    return (ranks < len(names) // 2)[:, member]
+
+
+def pattern_coefficients(
+    coordinates: Float[np.ndarray, "*#batch n k"], weights: Float[np.ndarray, "*#batch n"]
+) -> Float[np.ndarray, "... k n"]:
+    """Rows whose product with activations [n, d] is their pattern, activation per coordinate.
+
+    Least squares with row weights: (C^T W C)^-1 C^T W, C the coordinates less their weighted mean.
+    Rows of the result sum to 0, so the activations' mean drops out, however they are centred.
+    Directions in which the weighted coordinates do not vary get no pattern (least norm).
+    """
+    share = weights / weights.sum(axis=-1, keepdims=True)
+    centred = coordinates - share[..., None, :] @ coordinates
+    weighted = np.swapaxes(weights[..., None] * centred, -1, -2)
+    return np.linalg.pinv(weighted @ centred, rcond=SINGULAR, hermitian=True) @ weighted
+
+
+def principal_cosines(
+    first: Float[np.ndarray, "*#batch d k"], second: Float[np.ndarray, "*#batch d k"]
+) -> Float[np.ndarray, "... k"]:
+    """Cosines of the principal angles between two planes, descending (Bjorck & Golub 1973).
+
+    Planes are given by orthonormal bases, in columns.
+    """
+    products = np.swapaxes(first, -1, -2) @ second
+    return np.clip(np.linalg.svd(products, compute_uv=False), 0, 1)
 
 
 def subspace_similarity(
-    first: Shaped[np.ndarray, "n d"],
-    second: Shaped[np.ndarray, "n d"],
+    activations: Shaped[np.ndarray, "positions n d"],
     y: Real[np.ndarray, "n *columns"],
     *,
     groups: Shaped[np.ndarray, " n"],
     shape: str | Shape = "circular",
     period: float | int | None = None,
     alpha: float | int = 1.0,
-    n_halves: int = 20,
+    n_halves: int = 10,
     n_permutations: int = 200,
     seed: int = 42,
 ) -> SubspaceSimilarity:
-    """Compare the label patterns of two positions [n, d] read on the same n rows.
+    """Compare the label patterns of all positions, read on the same n rows.
 
-    Needs a shape with exact coordinates. Halves are compared across positions (first half of one
-    with second half of the other), so noise that two positions of a sentence share cannot pass for
-    a common plane. Raises ValueError for unusable labels and fewer than 4 groups.
+    Needs a shape with exact coordinates. `alpha` is the ridge penalty of `weight_cosine` alone.
+
+    Halves are compared across positions (one half of one with the other half of the other), so
+    noise that two positions of a sentence share cannot pass for a common plane. What is permuted is
+    the label of whole groups, once for all positions, on the same halves: the null of a pair keeps
+    the earlier position's true patterns and takes the later one's under permuted labels, the null
+    of a position's reliability both of its halves.
+
+    Raises ValueError for unusable labels, a group with two labels, fewer than 4 groups, halves
+    whose labels do not span the shape, and fewer activation dimensions than the shape has.
     """
     coordinates = ideal_coordinates(y, shape, period=period)
+    positions, _, d = activations.shape
+    k = coordinates.shape[1]
+    if d < k:
+        raise ValueError(f"activations of {d} dimensions hold no pattern of {k}")
+    design = _coefficients(coordinates, groups, n_halves, n_permutations, seed)
+    status = np.full(positions, "ok", dtype=object)
+    cosines = np.full((positions, positions, k), np.nan)
+    null = np.full((n_permutations, positions, positions), np.nan)
+    across, weights = np.full((positions, positions), np.nan), np.full((positions, k * d), np.nan)
+    own, own_null = np.full(positions, np.nan), np.full((n_permutations, positions), np.nan)
+    earlier: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for later, cell in enumerate(activations):
+        rows = Rows.of(cell)
+        status[later] = rows.status
+        if rows.status != "ok":
+            continue
+        whole, *bases = np.split(_bases(rows.centred, design), [1])
+        bases = bases[0].reshape(1 + n_permutations, 2, n_halves, d, k)
+        own[later], own_null[:, later] = _split(principal_cosines(bases[:, 0], bases[:, 1]))
+        for before, (plane, sides) in earlier.items():
+            cosines[before, later] = principal_cosines(plane, whole)[0]
+            agreement = principal_cosines(sides, bases[:, ::-1])
+            across[before, later], null[:, before, later] = _split(agreement)
+        # Copies, since views would hold the bases of every permutation until the end.
+        earlier[later] = whole.copy(), bases[0].copy()
+        decoder = SupervisedMDS(shape, alpha=alpha, period=period).fit(cell, y)
+        weights[later] = decoder.components_.ravel() / np.linalg.norm(decoder.components_)
+    agreement = permutation_test(own, own_null)
+    doubtful = (status == "ok") & ~(agreement.p <= max(0.05, agreement.floor))
+    status = np.where(doubtful, "unreliable", status).astype(str)
+    return _result(cosines, across, null, own, weights, status)
+
+
+def _split(cosines: Float[np.ndarray, "vectors ..."]) -> tuple[float, np.ndarray]:
+    """Mean cosine under the true labels and under each permutation."""
+    means = cosines.reshape(len(cosines), -1).mean(axis=1)
+    return float(means[0]), means[1:]
+
+
+def _coefficients(
+    coordinates: np.ndarray, groups: np.ndarray, n_halves: int, n_permutations: int, seed: int
+) -> Float[np.ndarray, "m k n"]:
+    """Coefficients of the whole sample, then [true and permuted labels, two sides, halves]."""
     rng = np.random.default_rng(seed)
-    halves = list(_halves(groups, n_halves, rng))
-    unit = np.unique(groups, return_index=True, return_inverse=True)
-    rows = permute_groups(unit[1][unit[2]], groups, n_permutations, rng)
-    whole = [pattern(X, coordinates) for X in (first, second)]
-    cosines = principal_cosines(*whole)
-    across, *own = _half_cosines(first, second, coordinates, halves)
-    # One random half per permutation: the null of the reliability needs its spread, not its mean.
-    null = np.array(
-        [
-            (
-                principal_cosines(whole[0], pattern(second, coordinates[order])).mean(),
-                *_half_cosines(first, second, coordinates[order], [halves[b % n_halves]])[1:],
-            )
-            for b, order in enumerate(rows)
-        ]
-    )
-    observed = np.array([cosines.mean(), *own])
-    test = permutation_test(observed, null)
-    reliable = bool((test.p[1:] <= max(0.05, test.floor)).all())
-    decoders = [
-        SupervisedMDS(shape, alpha=alpha, period=period).fit(X, y).components_.ravel()
-        for X in (first, second)
-    ]
-    overlap = abs(decoders[0] @ decoders[1])
+    first = split_halves(groups, n_halves, rng)
+    _, unit, member = np.unique(groups, return_index=True, return_inverse=True)
+    mixed = np.flatnonzero((coordinates != coordinates[unit[member]]).any(axis=1))
+    if mixed.size:
+        raise ValueError(
+            f"group '{groups[mixed[0]]}' carries two labels; the null permutes them among groups"
+        )
+    orders = permute_groups(unit[member], groups, n_permutations, rng)
+    labels = np.concatenate([coordinates[None], coordinates[orders]])
+    sides = np.stack([first, ~first]).astype(float)
+    k, n = coordinates.shape[::-1]
+    # One label vector at a time, as the coefficients of all of them are copied often enough.
+    rows = [pattern_coefficients(points, sides).reshape(-1, k, n) for points in labels]
+    rows = np.concatenate([pattern_coefficients(coordinates, np.ones(n))[None], *rows])
+    rank = np.linalg.matrix_rank(rows @ rows.swapaxes(1, 2), hermitian=True, rtol=SINGULAR).min()
+    if rank < k:
+        raise ValueError(
+            f"labels span {rank} of the shape's {k} dimensions in the sample or a half of its "
+            f"{len(unit)} groups; give more groups or a shape of fewer dimensions"
+        )
+    return rows
+
+
+def _bases(rows: np.ndarray, coefficients: np.ndarray) -> Float[np.ndarray, "m d k"]:
+    """Orthonormal bases of the row spaces of all patterns of centred rows [n, d]."""
+    m, k, n = coefficients.shape
+    patterns = (coefficients.reshape(m * k, n) @ rows).reshape(m, k, -1)
+    return np.linalg.qr(patterns.swapaxes(1, 2))[0]
+
+
+def _result(
+    cosines: np.ndarray,
+    across: np.ndarray,
+    null: np.ndarray,
+    own: np.ndarray,
+    weights: np.ndarray,
+    status: np.ndarray,
+) -> SubspaceSimilarity:
+    """Lay out a result from pairs filled above the diagonal only."""
+
+    def symmetric(pairs: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(pairs), pairs.swapaxes(0, 1), pairs)
+
+    test = permutation_test(across, null)
+    reliability = np.where(status == "ok", own, np.nan)
+    overlap = np.abs(weights @ weights.T)
+    np.fill_diagonal(overlap, np.nan)
     return SubspaceSimilarity(
-        similarity=float(observed[0]),
-        angles=np.degrees(np.arccos(cosines)),
-        reliability=(float(own[0]), float(own[1])),
-        corrected=float(across / np.sqrt(own[0] * own[1])) if reliable else float("nan"),
-        z=float(test.z[0]),
-        p=float(test.p[0]),
-        weight_cosine=float(overlap / np.prod([np.linalg.norm(w) for w in decoders])),
-        status="ok" if reliable else "unreliable",
+        similarity=symmetric(cosines.mean(axis=-1)),
+        angles=symmetric(np.degrees(np.arccos(cosines))),
+        reliability=own,
+        corrected=symmetric(across) / np.sqrt(np.outer(reliability, reliability)),
+        z=symmetric(test.z),
+        p=symmetric(test.p),
+        p_family=symmetric(test.p_family),
+        weight_cosine=overlap,
+        status=status,
     )
-
-
-def _half_cosines(
-    first: np.ndarray,
-    second: np.ndarray,
-    coordinates: np.ndarray,
-    halves: list[tuple[np.ndarray, np.ndarray]],
-) -> np.ndarray:
-    """Mean cosines [3] over halves: across positions, first with itself, second with itself."""
-    values = []
-    for half, other in halves:
-        a, b = ([pattern(X[h], coordinates[h]) for h in (half, other)] for X in (first, second))
-        across = principal_cosines(a[0], b[1]).mean() + principal_cosines(b[0], a[1]).mean()
-        values.append((across / 2, principal_cosines(*a).mean(), principal_cosines(*b).mean()))
-    return np.mean(values, axis=0)
-
-
-def roundness(
-    activations: Shaped[np.ndarray, "n d"],
-    y: Real[np.ndarray, " n"],
-    *,
-    groups: Shaped[np.ndarray, " n"],
-    period: float | int,
-    n_halves: int = 20,
-    n_boot: int = 500,
-    level: float = 0.95,
-    seed: int = 42,
-) -> Roundness:
-    """Axis ratio of the circular pattern, with a basic bootstrap interval over groups.
-
-    A projection with orthonormal rows is no test of roundness: a perfect circle beside twenty
-    nuisance dimensions scores .40 there. Groups are resampled *within* each half, as a group in
-    both would bring the noise term back. Sorting the axes pulls the ratio below 1; the bootstrap
-    repeats that bias, which the basic interval (2 estimate - quantiles, cut to [0, 1]) removes.
-    Raises ValueError for unusable labels and fewer than 4 groups.
-    """
-    coordinates = ideal_coordinates(y, period=period)
-    rng = np.random.default_rng(seed)
-    squares = [
-        _axes_squared(activations, coordinates, *half) for half in _halves(groups, n_halves, rng)
-    ]
-    estimate = _axis_ratios(np.mean(squares, axis=0, keepdims=True))[0]
-    resampled = np.array(
-        [
-            _axes_squared(activations, coordinates, *(_resample(h, groups, rng) for h in half))
-            for half in _halves(groups, n_boot, rng)
-        ]
-    )
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    major_low = np.quantile(resampled[:, 0], tails[0])
-    low, high = np.clip(2 * estimate - np.quantile(_axis_ratios(resampled), tails[::-1]), 0, 1)
-    if major_low <= 0 or (low == 0 and high == 1):
-        nan = float("nan")
-        return Roundness(nan, (nan, nan), "not identifiable")
-    return Roundness(float(estimate), (float(low), float(high)), "ok")
-
-
-def _axis_ratios(squares: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:
-    """Minor over major axis from squared axes; 0 where noise leaves one below 0."""
-    major, minor = squares.T
-    positive = (major > 0) & (minor > 0)
-    return np.sqrt(np.divide(minor, major, out=np.zeros_like(major), where=positive))
-
-
-def _axes_squared(
-    activations: np.ndarray, coordinates: np.ndarray, half: np.ndarray, other: np.ndarray
-) -> np.ndarray:
-    """Squared axes [2], major first, of the ellipse, free of noise on average."""
-    a, b = (pattern(activations[rows], coordinates[rows]) for rows in (half, other))
-    product = a @ b.T
-    return np.linalg.eigvalsh((product + product.T) / 2)[::-1]
-
-
-def _resample(rows: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    names, member = np.unique(groups[rows], return_inverse=True)
-    drawn = rng.integers(len(names), size=len(names))
-    by_group = np.split(rows[np.argsort(member, kind="stable")], np.cumsum(np.bincount(member)))
-    return np.concatenate([by_group[g] for g in drawn])

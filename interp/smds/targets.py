@@ -46,6 +46,15 @@ class Targets:
             self._complete = complete_distances(self._table)
             self._which = which.reshape(labels.shape[:2])
 
+    @property
+    def absolute(self) -> bool:
+        """Whether coordinates are exact and the same whatever other rows are there."""
+        shape = self.shape
+        if shape.coordinates is None or not shape.absolute:
+            return False
+        # Fewer components are principal axes, which depend on the rows.
+        return shape.n_components in (None, shape.coordinates(self.labels[0, :1]).shape[1])
+
     def coordinates(self, vector: int, rows: np.ndarray) -> np.ndarray:
         """Coordinates [rows, k] that a fit on `rows` is asked to predict."""
         if self.shape.coordinates is None:

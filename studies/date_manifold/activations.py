@@ -1,4 +1,4 @@
-"""From sentences to activations, and a look at where the birthday attends."""
+"""From texts to activations, and a look at where the destination attends."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from interp.model import pattern, residual_stream
 from interp.plots import AttentionView, attention
 from interp.positions import align
 from interp.store import Store
-from studies.date_manifold.data import DESTINATION, SOURCE, Dates
+from studies.date_manifold.data import Dataset
 
 
-def read(model: TransformerBridge, dates: Dates, *, out: Path, batch_size: int) -> Store:
+def read(model: TransformerBridge, data: Dataset, *, out: Path, batch_size: int) -> Store:
     """The residual stream at every depth and word, in a store that a later run finds again."""
     store = extract(
         model,
-        dates.samples,
+        data.samples,
         hooks=residual_stream(model),
         out=out / "date_manifold-{key}",
         batch_size=batch_size,
@@ -31,11 +31,11 @@ def depths(store: Store) -> tuple[str, ...]:
     return ("embedding", *(f"block {b}" for b in range(len(store.hooks) - 2)), "final norm")
 
 
-def birthday_attention(model: TransformerBridge, dates: Dates) -> AttentionView:
-    """Attention patterns of the first sentence in the block with the head that attends most from
-    the birthday to the month, heads in the order of that attention."""
-    (aligned,) = align(model.tokenizer, dates.samples[:1], [SOURCE, DESTINATION])
-    month, birthday = aligned.ranges[:, 1] - 1
+def landmark_attention(model: TransformerBridge, data: Dataset) -> AttentionView:
+    """Attention patterns of the first text in the block with the head that attends most from the
+    destination to the source, heads in the order of that attention."""
+    (aligned,) = align(model.tokenizer, data.samples[:1], [data.source, data.destination])
+    source, destination = aligned.ranges[:, 1] - 1
     names = [pattern(block) for block in range(model.cfg.n_layers)]
     with torch.no_grad():
         _, cache = model.run_with_cache(
@@ -44,7 +44,7 @@ def birthday_attention(model: TransformerBridge, dates: Dates) -> AttentionView:
             output_attentions=False,
             use_cache=False,
         )
-    attended = torch.stack([cache[name][0, :, birthday, month] for name in names]).float()
+    attended = torch.stack([cache[name][0, :, destination, source] for name in names]).float()
     block = int(attended.max(dim=1).values.argmax())
     heads = attended[block].argsort(descending=True).tolist()
-    return attention(model, dates.samples[0].text, block, heads=heads)
+    return attention(model, data.samples[0].text, block, heads=heads)

@@ -1,68 +1,47 @@
-"""Experiment 1: at every block and word, is the date there, and is it a circle?
+"""Experiment 1: at every block and word, is the label there, and has it its geometry?
 
 For each cell of blocks x words:
 
-(a) the held-out circular SMDS score, folds grouped by date, against the same score under dates
-    permuted among sentences (max-T over all cells);
-(b) the score when the months' order is shuffled: a lookup table of months fits any order as well;
-(c) leave one month out: only a circle says where a month lies that was never fitted.
+(a) the held-out SMDS score, folds grouped by date, against the same score under labels permuted
+    among dates (max-T over all cells);
+(b) the score when the order of the categories (months) is shuffled: a lookup table of months fits
+    any order as well;
+(c) leave one category out: only a geometry says where a month lies that was never fitted.
 
 The run is then turned on itself: its first permutation is taken for the truth and held to the
-others, in which nothing may survive but a circle planted on purpose.
+others, in which nothing may survive but a figure planted on purpose.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, ideal_coordinates, smds_grid
-from interp.stats import PermutationTest, bootstrap_interval, permutation_test, permute_groups
-from studies.date_manifold.data import (
-    DISTRACTOR,
-    PERIOD,
-    Dates,
-    one_hot_months,
-    shuffled_month_orders,
+from interp.smds import LeaveOut, SMDSGrid, ideal_coordinates
+from interp.stats import PermutationTest, permutation_test, permute_groups
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.scoring import (
+    Blocks,
+    Layout,
+    Read,
+    Settings,
+    geometry,
+    lookup_score,
+    score,
 )
 
-Interval = tuple[float, float]
-Blocks = Iterable[tuple[str, Float[np.ndarray, "position n d"]]]
-
-UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
-"""Score of isotropic predictions for labels uniform on the circle, .397."""
-
 PLANTED_RADIUS = 8.0
-"""Radius of the planted circle in standard deviations of the cell's features: a circle of radius 8
+"""Radius of the planted figure in standard deviations of the cell's features: a circle of radius 8
 in unit noise scores .72 at n = 1000, d = 768, far from a trivial 1."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How experiment 1 is run."""
-
-    n_splits: int
-    """Folds."""
-    n_permutations: int
-    """Permutations of dates among sentences."""
-    n_orders: int
-    """Shuffled orders of the months."""
-    alpha: float
-    """Ridge penalty."""
-    seed: int
-    """Of folds, permutations, orders and the planted circle."""
-    jobs: int | None
-    """Worker processes; None for every core."""
-
-
-@dataclass(frozen=True)
 class SelfControl:
-    """The run on permuted dates, with a circle planted into one cell."""
+    """The run on permuted labels, with the geometry planted into one cell."""
 
     cell: str
-    """Where the circle was planted."""
+    """Where it was planted."""
     survivors: int
     """Surviving cells among all others; chance alone gives one or more in 5 % of runs."""
     planted_score: float
@@ -77,32 +56,18 @@ class SelfControl:
 class Detection:
     """Experiment 1 of one model."""
 
-    model: str
-    """The model's name."""
-    rows: tuple[str, ...]
-    """Depths: embedding, blocks, final norm."""
-    words: tuple[str, ...]
-    """Words of the sentence."""
+    layout: Layout
+    """Depths and words."""
     grid: SMDSGrid
     """Scores with their nulls and controls."""
     order: PermutationTest
-    """The score under the calendar's order against shuffled orders, [rows, words]."""
+    """The score under the true order of categories against shuffled orders, [rows, words]."""
     left_out: PermutationTest
-    """Leave-one-month-out R2 against permuted dates, [rows, words]."""
+    """Leave-one-category-out R2 against permuted labels, [rows, words]."""
     lookup: float
-    """Score of a one-hot code of the month: what a lookup table reaches."""
+    """Score of a one-hot code of the category: what a lookup table reaches."""
     control: SelfControl
     """The run turned on itself."""
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-        return len(self.rows) - 2
-
-    @property
-    def middle(self) -> range:
-        """Rows between 25 and 75 % of the depth."""
-        return range(-(-self.n_blocks // 4), 3 * self.n_blocks // 4 + 1)
 
     @property
     def survives(self) -> Bool[np.ndarray, "rows words"]:
@@ -110,20 +75,25 @@ class Detection:
         return self.grid.test.survives()[..., 0]
 
     @property
-    def months(self) -> LeaveOut:
-        """Leave-one-month-out results, which every detection has."""
+    def categories(self) -> LeaveOut:
+        """Leave-one-category-out results, which every detection has."""
         assert self.grid.leave_out is not None
         return self.grid.leave_out
 
+    @property
+    def kfold_r2(self) -> Float[np.ndarray, "rows words"]:
+        """R2 of held-out predictions, which every detection has."""
+        assert self.grid.kfold_r2 is not None
+        return self.grid.kfold_r2
+
     def best(self, word: str) -> int:
-        """The row between 25 and 75 % of the depth with the largest leave-one-month-out R2."""
-        r2 = self.months.r2[:, self.words.index(word)]
-        return max(self.middle, key=lambda row: -np.inf if np.isnan(r2[row]) else r2[row])
+        """The row between 25 and 75 % of the depth with the largest leave-one-category-out R2."""
+        r2 = self.categories.r2[:, self.layout.words.index(word)]
+        return max(self.layout.middle, key=lambda row: -np.inf if np.isnan(r2[row]) else r2[row])
 
     def table(self) -> pd.DataFrame:
-        """One row per cell."""
-        left, test = self.months, self.grid.test
-        index = pd.MultiIndex.from_product([self.rows, self.words], names=["depth", "word"])
+        """One row per cell; errors, in label units, only where the geometry is a circle."""
+        left, test = self.categories, self.grid.test
         columns = {
             "status": self.grid.status,
             "score": test.observed[..., 0],
@@ -135,50 +105,50 @@ class Detection:
             "shuffled_order_mean": self.order.mean,
             "order_z": self.order.z,
             "order_p": self.order.p,
-            "kfold_r2": self.grid.kfold_r2,
-            "kfold_error_days": self.grid.kfold_error,
+            "kfold_r2": self.kfold_r2,
             "left_out_score": left.score,
             "left_out_r2": left.r2,
             "left_out_p_family": self.left_out.p_family,
-            "left_out_error_days": left.error,
         }
-        flat = {name: np.asarray(values).ravel() for name, values in columns.items()}
-        table = pd.DataFrame(flat, index=index).reset_index()
-        table.insert(0, "model", self.model)
-        return table
+        if self.grid.kfold_error is not None:
+            columns |= {"kfold_error": self.grid.kfold_error, "left_out_error": left.error}
+        return self.layout.table(columns)
 
 
-def detect(
-    model: str, rows: tuple[str, ...], blocks: Blocks, dates: Dates, settings: Settings
-) -> Detection:
+def detect(layout: Layout, read: Read, data: Dataset, settings: Settings) -> Detection:
     """Run experiment 1 on one model's activations, read one depth at a time."""
-    orders = shuffled_month_orders(dates, settings.n_orders, seed=settings.seed)
+    orders = data.shuffled_orders(settings.n_orders, seed=settings.seed)
     kept: dict[str, np.ndarray] = {}
-    target = (len(rows) // 2, dates.words.index(DISTRACTOR))
-    grid = _grid(
-        _keeping(blocks, target, kept),
-        dates.label,
-        dates,
+    target = (len(layout.rows) // 2, layout.words.index(data.distractor or data.destination))
+    grid = score(
+        _keeping(read(), target, kept),
+        data,
         settings,
-        n_permutations=settings.n_permutations,
-        controls={"month order": orders},
-        leave_out=dates.month,
-        progress=True,
-    )
-    lookup = _grid(
-        [("lookup", one_hot_months(dates)[None])], dates.label, dates, settings, n_permutations=1
+        controls={"order": orders},
+        leave_out=data.category,
+        progress=f"{layout.model}: detection",
     )
     left = grid.leave_out
     assert left is not None
+    if settings.in_detection:
+        # Left-out categories stay with the activations as they are: standardised by the rows that
+        # remain, each would need its own Gram matrix under every permutation.
+        again = score(
+            read(),
+            data,
+            settings,
+            controls={"order": orders},
+            standardise=True,
+            progress=f"{layout.model}: detection, standardised",
+        )
+        grid = replace(again, leave_out=left)
     return Detection(
-        model=model,
-        rows=rows,
-        words=dates.words,
+        layout=layout,
         grid=grid,
-        order=permutation_test(grid.score[..., 0], grid.controls["month order"]),
+        order=permutation_test(grid.score[..., 0], grid.controls["order"]),
         left_out=permutation_test(left.r2, left.null_r2),
-        lookup=float(lookup.score[0, 0, 0]),
-        control=_self_control(grid, rows, target, kept["cell"], dates, settings),
+        lookup=lookup_score(data, settings, standardise=settings.in_detection),
+        control=_self_control(grid, layout, target, kept["cell"], data, settings),
     )
 
 
@@ -191,52 +161,30 @@ def _keeping(blocks: Blocks, target: tuple[int, int], kept: dict[str, np.ndarray
         yield name, activations
 
 
-def _grid(
-    blocks: Blocks,
-    labels: Float[np.ndarray, " n"],
-    dates: Dates,
-    settings: Settings,
-    *,
-    progress: bool = False,
-    **options,
-) -> SMDSGrid:
-    return smds_grid(
-        blocks,
-        labels,
-        groups=dates.day,
-        period=PERIOD,
-        n_splits=settings.n_splits,
-        seed=settings.seed,
-        alpha=settings.alpha,
-        n_jobs=settings.jobs if progress else 1,
-        progress=progress,
-        **options,
-    )
-
-
 def _self_control(
     grid: SMDSGrid,
-    rows: tuple[str, ...],
+    layout: Layout,
     target: tuple[int, int],
     cell: Float[np.ndarray, "n d"],
-    dates: Dates,
+    data: Dataset,
     settings: Settings,
 ) -> SelfControl:
-    """The same grid with the first permutation as truth, a circle of it planted in one cell.
+    """The same grid with the first permutation as truth, its geometry planted in one cell.
 
     Permutations of a permutation are permutations, so the other columns of the null are the null
     of the first: the second run costs one cell.
     """
     rng = np.random.default_rng(settings.seed)
-    permuted = permute_groups(dates.label, dates.day, settings.n_permutations, rng)
-    planted = _plant(cell, permuted[0], settings.seed)
-    again = _grid(
+    permuted = permute_groups(data.label, data.group, settings.n_permutations, rng)
+    planted = _plant(cell, ideal_coordinates(permuted[0], geometry(data)), settings.seed)
+    again = score(
         [("planted", planted[None])],
-        permuted[0],
-        dates,
+        data,
         settings,
+        labels=permuted[0],
         n_permutations=1,
         controls={"permuted": permuted[1:]},
+        standardise=settings.in_detection,
     )
     observed, null = grid.null[0, ..., 0].copy(), grid.null[1:, ..., 0].copy()
     observed[target] = again.score[0, 0, 0]
@@ -244,7 +192,7 @@ def _self_control(
     test = permutation_test(observed, null)
     survives = test.survives()
     return SelfControl(
-        cell=f"{rows[target[0]]}, {dates.words[target[1]]}",
+        cell=f"{layout.rows[target[0]]}, {layout.words[target[1]]}",
         survivors=int(survives.sum() - survives[target]),
         planted_score=float(observed[target]),
         planted_p=float(test.p_family[target]),
@@ -253,52 +201,10 @@ def _self_control(
 
 
 def _plant(
-    cell: Float[np.ndarray, "n d"], labels: Float[np.ndarray, " n"], seed: int
+    cell: Float[np.ndarray, "n d"], points: Float[np.ndarray, "n k"], seed: int
 ) -> Float[np.ndarray, "n d"]:
-    directions = np.linalg.qr(np.random.default_rng(seed).standard_normal((cell.shape[1], 2)))[0]
-    return cell + PLANTED_RADIUS * cell.std(axis=0).mean() * circle_of(labels) @ directions.T
-
-
-def circle_of(labels: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
-    """Dates as points of the unit circle."""
-    return ideal_coordinates(labels, "circular", period=PERIOD)
-
-
-def predictions(
-    cell: Float[np.ndarray, "n d"], dates: Dates, settings: Settings, *, leave_out: bool
-) -> Float[np.ndarray, "n 2"]:
-    """Held-out places on the circle: folds by date, or one month left out at a time."""
-    return heldout_predictions(
-        cell,
-        dates.label,
-        dates.month if leave_out else dates.day,
-        period=PERIOD,
-        n_splits=12 if leave_out else settings.n_splits,
-        seed=settings.seed,
-        alpha=settings.alpha,
-    )
-
-
-def r2(predicted: Float[np.ndarray, "n 2"], truth: Float[np.ndarray, "n 2"]) -> float:
-    """Share of the variance of (cos, sin) of the date that held-out predictions explain."""
-    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum())
-
-
-def r2_interval(
-    predicted: Float[np.ndarray, "n 2"],
-    dates: Dates,
-    *,
-    by_month: bool,
-    seed: int,
-    minus: Float[np.ndarray, "n 2"] | None = None,
-) -> Interval:
-    """Bootstrap interval over dates, or over months, of the R2, or of how far it exceeds that of
-    other predictions of the same sentences."""
-    truth = circle_of(dates.label)
-
-    def statistic(rows: np.ndarray) -> float:
-        value = r2(predicted[rows], truth[rows])
-        return value if minus is None else value - r2(minus[rows], truth[rows])
-
-    groups = dates.month if by_month else dates.day
-    return bootstrap_interval(statistic, groups, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    directions = np.linalg.qr(rng.standard_normal((cell.shape[1], points.shape[1])))[0]
+    centred = points - points.mean(axis=0)
+    radius = PLANTED_RADIUS * cell.std(axis=0).mean() / np.sqrt((centred**2).sum(axis=1).mean())
+    return cell + radius * centred @ directions.T

@@ -1,159 +1,201 @@
-"""The figures of one model, each with a sentence on how to read it."""
+"""The figures of experiment 1, each with a sentence on how to read it, and those over models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
+from jaxtyping import Float
 
-from interp.plots import AttentionView, circle, heatmap, lines
+from interp.plots import AttentionView, agreement, circle, heatmap, lines
 from interp.report import Figure, Section, Table
-from studies.date_manifold.data import (
-    DESTINATION,
-    DISTRACTOR,
-    PERIOD,
-    SOURCE,
-    Dates,
-    month_names,
-)
-from studies.date_manifold.detection import UNIFORM_NULL, Detection
-from studies.date_manifold.findings import ALPHA, Landmark
-
-MARKS = {SOURCE: "source", DESTINATION: "destination", DISTRACTOR: "distractor"}
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import Detection
+from studies.date_manifold.findings import Landmark
+from studies.date_manifold.scoring import ALPHA, UNIFORM_NULL, Layout, Settings, ideal, noun
 
 
-def sections(
-    found: Detection, places: dict[str, Landmark], dates: Dates, view: AttentionView
-) -> list[Section]:
-    """The part of the report that belongs to one model."""
-    return [
-        Section(f"{found.model}: which cells carry the date", [_score(found), _by_word(found)]),
-        Section(
-            f"{found.model}: circle or lookup table",
-            [_order(found), _left_out(found), _curves(found)],
-        ),
-        Section(
-            f"{found.model}: held-out dates in the plane",
-            [
-                _plane(found, p, dates, left_out=out)
-                for p in places.values()
-                for out in (False, True)
-            ],
-        ),
-        Section(f"{found.model}: attention of block {view.block}", [_attention(view)]),
-    ]
+def marks(data: Dataset) -> dict[str, str]:
+    """The words that a dataset names, and what they are called."""
+    named = {data.source: "source", data.destination: "destination"}
+    return named if data.distractor is None else named | {data.distractor: "distractor"}
 
 
-def comparison(detections: list[Detection]) -> Section:
-    """The models side by side, best middle depth of each landmark."""
-    rows = []
-    for found in detections:
-        table = found.table().set_index(["depth", "word"])
-        for word in (SOURCE, DESTINATION):
-            depth = found.rows[found.best(word)]
-            cell = table.loc[(depth, word)]
-            rows.append(
-                {"model": found.model, "word": word, "best middle depth": depth}
-                | {shown: cell[name] for name, shown in _COLUMNS.items()}
-            )
-    caption = (
-        "Each model at the depth between 25 and 75 % with the best leave-one-month-out R2; a "
-        "family-wise p cannot fall below 1 over the number of permutations plus 1."
-    )
-    return Section("Models side by side", [Table(pd.DataFrame(rows), caption)])
-
-
-_COLUMNS = {
-    "score": "score",
-    "z": "z",
-    "p_family": "family-wise p",
-    "order_z": "z against shuffled orders",
-    "kfold_r2": "R2",
-    "kfold_error_days": "error (days)",
-    "left_out_r2": "R2, month left out",
-    "left_out_error_days": "error, month left out",
-}
-
-
-def _grid(found: Detection, values: np.ndarray, title: str, colour_label: str, **options):
-    quarters = {f"{share} %": share / 100 * found.n_blocks for share in (25, 50, 75)}
+def cells(
+    layout: Layout,
+    data: Dataset,
+    values: Float[np.ndarray, "rows words"],
+    title: str,
+    colour_label: str,
+    **options,
+) -> go.Figure:
+    """A heatmap of depths by words, with the landmarks marked."""
+    quarters = {f"{share} %": share / 100 * layout.n_blocks for share in (25, 50, 75)}
     return heatmap(
         values,
-        row_labels=found.rows,
-        column_labels=found.words,
+        row_labels=layout.rows,
+        column_labels=layout.words,
         title=title,
         colour_label=colour_label,
         row_title="depth",
-        column_title="word of the sentence",
-        marks=MARKS,
+        column_title="word of the text",
+        marks=marks(data),
         row_lines=quarters,
-        status=found.grid.status,
         **options,
     )
 
 
-def _score(found: Detection) -> Figure:
-    figure = _grid(
-        found,
+def sections(
+    found: Detection, places: dict[str, Landmark], data: Dataset, view: AttentionView
+) -> list[Section]:
+    """The part of the report that belongs to experiment 1 of one model."""
+    model = found.layout.model
+    return [
+        Section(
+            f"{model}: which cells carry the {data.quantity}",
+            [_score(found, data), _by_word(found, data)],
+        ),
+        Section(
+            f"{model}: {noun(data)} or lookup table",
+            [_order(found, data), _left_out(found, data), _curves(found, data)],
+        ),
+        Section(
+            f"{model}: held out",
+            [
+                _place(found, p, data, left_out=out)
+                for p in places.values()
+                for out in (False, True)
+            ],
+        ),
+        Section(f"{model}: attention of block {view.block}", [_attention(view, data)]),
+    ]
+
+
+def comparison(
+    detections: Sequence[Detection],
+    rows: Sequence[Mapping[str, object]],
+    data: Dataset,
+    depth: float,
+) -> Section:
+    """The models side by side: landmarks at their best depth, and the further experiments."""
+    caption = (
+        f"Each model at the depth between 25 and 75 % with the best leave-one-"
+        f"{data.category_noun}-out R2; a family-wise p cannot fall below 1 over the number of "
+        "permutations plus 1."
+    )
+    landmarks = [
+        _landmark_row(found, word, data)
+        for found in detections
+        for word in dict.fromkeys((data.source, data.destination))
+    ]
+    named = [
+        {"model": found.layout.model, "depth": found.layout.rows[found.layout.at(depth)]}
+        | dict(row)
+        for found, row in zip(detections, rows, strict=True)
+    ]
+    # A model in each column: the rows are many and their names long.
+    turned = pd.DataFrame(named).set_index("model").T.rename_axis("").reset_index()
+    return Section(
+        "Models side by side",
+        [
+            Table(pd.DataFrame(landmarks), caption),
+            Table(turned, f"The further experiments at {depth:g} % of the depth."),
+        ],
+    )
+
+
+def _landmark_row(found: Detection, word: str, data: Dataset) -> dict[str, Any]:
+    depth = found.layout.rows[found.best(word)]
+    cell = found.table().set_index(["depth", "word"]).loc[(depth, word)]
+    named = {"model": found.layout.model, "word": word, "best middle depth": depth}
+    shown = {
+        "score": "score",
+        "z": "z",
+        "p_family": "family-wise p",
+        "order_z": "z against shuffled orders",
+        "kfold_r2": "R2",
+        "kfold_error": f"error ({data.unit})",
+        "left_out_r2": f"R2, {data.category_noun} left out",
+        "left_out_error": f"error, {data.category_noun} left out",
+    }
+    return named | {title: cell[name] for name, title in shown.items() if name in cell}
+
+
+def _score(found: Detection, data: Dataset) -> Figure:
+    null = UNIFORM_NULL if data.period is not None else float(np.nanmedian(found.grid.test.mean))
+    figure = cells(
+        found.layout,
+        data,
         found.grid.score[..., 0],
-        "Circular SMDS score, folds grouped by date",
+        f"SMDS score of a {noun(data)}, folds grouped by {data.quantity}",
         "held-out score",
-        reference={"null": UNIFORM_NULL, "one-hot month": found.lookup},
+        status=found.grid.status,
+        reference={"null": null, f"one-hot {data.category_noun}": found.lookup},
         survivors=found.survives,
         survivors_label="survives max-T correction at 5 %",
     )
     return Figure(
         figure,
-        "Every cell is scored on dates it was not fitted on; a dot marks a score that survives "
-        "correction over the whole grid. The null is .40, not 0, and a lookup table of months "
-        "reaches the level marked one-hot month. Hatched cells hold one constant vector, so they "
-        "have no score.",
+        f"Every cell is scored on rows it was not fitted on; a dot marks a score that survives "
+        f"correction over the whole grid. The null is {null:.2f}, not 0, and a lookup table of "
+        f"{data.category_noun}s reaches the level marked one-hot {data.category_noun}. Hatched "
+        "cells hold one constant vector, so they have no score.",
     )
 
 
-def _by_word(found: Detection) -> Table:
+def _by_word(found: Detection, data: Dataset) -> Table:
     rows = []
-    for column, word in enumerate(found.words):
+    table = found.table().set_index(["depth", "word"])
+    for column, word in enumerate(found.layout.words):
         score, defined = found.grid.score[:, column, 0], found.grid.status[:, column] == "ok"
-        best = int(np.nanargmax(score)) if defined.any() else 0
-        left = found.months
-        rows.append(
-            {
-                "word": word,
-                "surviving depths": f"{found.survives[:, column].sum()} of {defined.sum()}",
-                "best depth": found.rows[best],
-                "score": score[best],
-                "z": found.grid.test.z[best, column, 0],
-                "family-wise p": found.grid.test.p_family[best, column, 0],
-                "error (days)": found.grid.kfold_error[best, column],  # pyright: ignore[reportOptionalSubscript]
-                "error, month left out": left.error[best, column],
-            }
-        )
+        best = found.layout.rows[int(np.nanargmax(score)) if defined.any() else 0]
+        cell = table.loc[(best, word)]
+        row = {
+            "word": word,
+            "surviving depths": f"{found.survives[:, column].sum()} of {defined.sum()}",
+            "best depth": best,
+            "score": cell.score,
+            "z": cell.z,
+            "family-wise p": cell.p_family,
+            "R2": cell.kfold_r2,
+            f"R2, {data.category_noun} left out": cell.left_out_r2,
+        }
+        if "kfold_error" in cell:
+            row[f"error ({data.unit})"] = cell.kfold_error
+        rows.append(row)
     return Table(pd.DataFrame(rows), "Every word at the depth where its score is highest.")
 
 
-def _order(found: Detection) -> Figure:
-    n_orders = len(found.grid.controls["month order"])
-    figure = _grid(
-        found,
+def _order(found: Detection, data: Dataset) -> Figure:
+    n_orders = len(found.grid.controls["order"])
+    figure = cells(
+        found.layout,
+        data,
         found.order.z,
-        "Does the order of the months matter?",
+        f"Does the order of the {data.category_noun}s matter?",
         f"z against {n_orders} shuffled orders",
+        status=found.grid.status,
         midpoint=0,
         survivors=found.order.p <= ALPHA,
         survivors_label="beats shuffled orders, p <= .05 per cell, uncorrected",
     )
     return Figure(
         figure,
-        "The score under the calendar's order of the months, in standard deviations of the score "
-        "under shuffled orders: a lookup table fits every order alike and stays near 0.",
+        f"The score under the true order of the {data.category_noun}s, in standard deviations of "
+        "the score under shuffled orders: a lookup table fits every order alike and stays near 0.",
     )
 
 
-def _left_out(found: Detection) -> Figure:
-    left = found.months
-    figure = _grid(
-        found,
+def _left_out(found: Detection, data: Dataset) -> Figure:
+    left, category = found.categories, data.category_noun
+    figure = cells(
+        found.layout,
+        data,
         np.clip(left.r2, -1, 1),
-        "A month that was never fitted: leave-one-month-out R2",
+        f"A {category} that was never fitted: leave-one-{category}-out R2",
         "R2 (below -1 drawn as -1)",
+        status=found.grid.status,
         midpoint=0,
         zmin=-1,
         zmax=1,
@@ -162,52 +204,97 @@ def _left_out(found: Detection) -> Figure:
     )
     return Figure(
         figure,
-        "Each month is placed by a map fitted on the other eleven: above 0 the date is "
-        "interpolated along a circle, at or below 0 months are looked up.",
+        f"Each {category} is placed by a map fitted on the others: above 0 the {data.quantity} is "
+        f"read off a {noun(data)}, at or below 0 {category}s are looked up.",
     )
 
 
-def _curves(found: Detection) -> Figure:
-    left = found.months
-    columns = {word: found.words.index(word) for word in MARKS}
+def _curves(found: Detection, data: Dataset) -> Figure:
+    left = found.categories
+    named = marks(data)
     figure = lines(
-        {f"{word} ({MARKS[word]})": left.r2[:, c] for word, c in columns.items()},
-        [row.removeprefix("block ") for row in found.rows],
-        title="Leave-one-month-out R2 over the depth",
+        {f"{word} ({named[word]})": left.r2[:, data.words.index(word)] for word in named},
+        [row.removeprefix("block ") for row in found.layout.rows],
+        title=f"Leave-one-{data.category_noun}-out R2 over the depth",
         x_title="depth (block)",
         y_title="R2",
         references={"no better than the mean": 0},
     )
     figure.update_yaxes(range=[-1, 1])
     figure.update_xaxes(tickangle=-60)
-    return Figure(figure, "The three landmarks; below -1 a curve leaves the picture.")
+    return Figure(figure, "The landmarks; below -1 a curve leaves the picture.")
 
 
-def _plane(found: Detection, place: Landmark, dates: Dates, *, left_out: bool) -> Figure:
-    how = "months placed by the other eleven" if left_out else "dates placed by other dates"
-    figure = circle(
-        place.left_out if left_out else place.kfold,
-        dates.label,
-        period=PERIOD,
-        title=f"{place.word} at {found.rows[place.row]}: {how}",
-        categories=list(month_names(dates)),
-        value_title="day of the year",
-    )
+def _place(found: Detection, place: Landmark, data: Dataset, *, left_out: bool) -> Figure:
+    category = data.category_noun
+    how = f"{category}s placed by the others" if left_out else "rows placed by other rows"
+    points = place.left_out if left_out else place.kfold
+    names = [data.categories[number] for number in data.category]
+    title = f"{place.word} at {found.layout.rows[place.row]}: {how}"
     seen = (
-        "that never saw its month, which is what a circle must allow"
+        f"that never saw its {category}, which is what a {noun(data)} must allow"
         if left_out
-        else "that saw its month on other days, which a lookup table would do as well"
+        else f"that saw its {category} in other texts, which a lookup table would do as well"
     )
-    return Figure(
-        figure,
-        f"Every point is a sentence, placed by a map {seen}; month names stand at their centroids, "
-        "joined in the calendar's order.",
-    )
+    if data.period is not None:
+        figure = circle(
+            points,
+            data.label,
+            period=data.period,
+            title=title,
+            categories=names,
+            value_title=f"{data.quantity} ({data.unit})" if data.unit else data.quantity,
+        )
+        drawn = f"{category} names stand at their centroids, joined in their order"
+    else:
+        figure = agreement(
+            points[:, 0],
+            ideal(data)[:, 0],
+            title=title,
+            x_title=f"ideal coordinate of the {data.quantity}",
+            y_title="predicted coordinate",
+            categories=names,
+        )
+        drawn = "on the dashed line prediction and truth agree"
+    return Figure(figure, f"Every point is a text, placed by a map {seen}; {drawn}.")
 
 
-def _attention(view: AttentionView) -> Figure:
+def _attention(view: AttentionView, data: Dataset) -> Figure:
     return Figure(
         view,
-        f"Attention patterns of one sentence in block {view.block}, which holds the head that "
-        f"attends most from {DESTINATION} to {SOURCE}; heads stand in the order of that attention.",
+        f"Attention patterns of one text in block {view.block}, which holds the head that attends "
+        f"most from {data.destination} to {data.source}; heads stand in the order of that "
+        "attention.",
+    )
+
+
+def article(data: Dataset) -> str:
+    """The quantity with its article."""
+    return (
+        f"{'an' if data.quantity[0] in 'aeiou' or data.quantity == 'hour' else 'a'} {data.quantity}"
+    )
+
+
+def method(data: Dataset, settings: Settings) -> Section:
+    """What was done, in words."""
+    category, shape, middle = data.category_noun, noun(data), f"{settings.depth:g} %"
+    standard = {
+        "geometry": "Experiments 2 to 4 standardise every feature by its training rows.",
+        "all": f"Every feature is standardised by its training rows, except where a {category} is "
+        "left out.",
+        "none": "No feature is standardised.",
+    }[settings.standardise]
+    return Section(
+        "What was done",
+        [
+            f"One of {len(data.samples)} texts: “{data.samples[0].text}”",
+            f"(1) At every depth and word the residual stream is mapped to the {shape} of the "
+            f"{data.quantity} by supervised multidimensional scaling, fitted and scored on "
+            f"different rows ({settings.n_splits} folds). Three things are held against it: "
+            f"{settings.n_permutations} permutations of the labels, {settings.n_orders} shuffled "
+            f"orders of the {category}s, and the prediction of {category}s that were left out. "
+            f"(2) At {middle} of the depth the planes of any two words are compared. (3) The map "
+            f"of {data.source} is scored at every word. (4) An orthonormal projection is scored, "
+            f"and the figure's roundness measured. Other shapes are tried at {middle}. {standard}",
+        ],
     )

@@ -6,40 +6,40 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.claims import Claim
-from studies.date_manifold.data import DESTINATION, DISTRACTOR, SOURCE, Dates
-from studies.date_manifold.detection import (
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import Detection
+from studies.date_manifold.scoring import (
+    ALPHA,
     UNIFORM_NULL,
-    Detection,
     Settings,
-    circle_of,
+    family_null,
+    ideal,
+    noun,
     predictions,
     r2,
     r2_interval,
 )
 
-ALPHA = 0.05
-"""Family-wise level of every verdict."""
-
 
 @dataclass(frozen=True)
 class Landmark:
-    """Activations and held-out predictions at one word and depth."""
+    """Held-out predictions at one word and depth."""
 
     word: str
     """The word."""
     row: int
     """The depth, as a row of the grid."""
-    kfold: Float[np.ndarray, "n 2"]
-    """Predictions with folds by date."""
-    left_out: Float[np.ndarray, "n 2"]
-    """Predictions with one month left out at a time."""
+    kfold: Float[np.ndarray, "n k"]
+    """Predictions with folds by group."""
+    left_out: Float[np.ndarray, "n k"]
+    """Predictions with one category left out at a time."""
 
 
 def landmark(
-    cell: Float[np.ndarray, "n d"], word: str, row: int, dates: Dates, settings: Settings
+    cell: Float[np.ndarray, "n d"], word: str, row: int, data: Dataset, settings: Settings
 ) -> Landmark:
     """Held-out predictions at one cell."""
-    kfold, left_out = (predictions(cell, dates, settings, leave_out=out) for out in (False, True))
+    kfold, left_out = (predictions(cell, data, settings, leave_out=out) for out in (False, True))
     return Landmark(word, row, kfold, left_out)
 
 
@@ -47,7 +47,7 @@ def claims(
     found: Detection,
     places: dict[str, Landmark],
     embedding: Landmark,
-    dates: Dates,
+    data: Dataset,
     settings: Settings,
 ) -> list[Claim]:
     """Everything that experiment 1 says about one model.
@@ -55,160 +55,165 @@ def claims(
     `places` holds the best middle depth of the source and of the destination; `embedding` the
     source word before any block.
     """
-    return [
-        _survivors(found),
-        *(_present(found, places[word], dates, settings) for word in (SOURCE, DESTINATION)),
-        *(_circular(found, places[word], dates, settings) for word in (SOURCE, DESTINATION)),
-        _beyond_embedding(found, places[SOURCE], embedding, dates, settings),
-        _smeared(found),
-        _calibrated(found),
+    words = (data.source, data.destination)
+    made = [
+        _survivors(found, data),
+        *(_present(found, places[word], data, settings) for word in words),
+        *(_geometric(found, places[word], data, settings) for word in words),
+        _beyond_embedding(found, places[data.source], embedding, data, settings),
     ]
+    if data.distractor is not None:
+        made.append(_smeared(found, data.distractor, data))
+    return [*made, _calibrated(found, data)]
 
 
-def _survivors(found: Detection) -> Claim:
-    survives, day = found.survives, found.words.index("[day]")
+def _survivors(found: Detection, data: Dataset) -> Claim:
+    survives = found.survives
     defined = found.grid.status == "ok"
-    before = int(survives[:, :day].sum())
-    n = found.grid.null.shape[0]
+    early = int(survives[:, : data.before].sum())
+    statement = f"Some cells carry the {data.quantity}"
+    conditions = {"at least one cell survives": bool(survives.any())}
+    controls = {"median null score": np.nanmedian(found.grid.test.mean)}
+    if data.before:
+        statement += f", and no word before the {data.quantity} does"
+        conditions |= {f"no cell of a word before the {data.quantity} survives": early == 0}
+        controls |= {f"surviving cells before the {data.quantity}": early}
+    if data.period is not None:
+        controls |= {"null of a uniform circle": UNIFORM_NULL}
     return Claim.decide(
-        "Where is the date?",
-        "Some cells carry the date, and no word before the date does.",
-        subject=found.model,
+        f"Where is the {data.quantity}?",
+        f"{statement}.",
+        subject=found.layout.model,
         estimate=survives.sum(),
         unit=f"surviving cells of {defined.sum()} defined ({defined.size} in all)",
-        null=f"{n} permutations of the dates among sentences, max-T over the grid at {ALPHA}",
-        controls={
-            "surviving cells before the date": before,
-            "median null score": np.nanmedian(found.grid.test.mean),
-            "null of a uniform circle": UNIFORM_NULL,
-        },
-        conditions={
-            "at least one cell survives": bool(survives.any()),
-            "no cell of a word before the date survives": before == 0,
-        },
+        null=f"{len(found.grid.null)} permutations of the labels, max-T over the grid at {ALPHA}",
+        controls=controls,
+        conditions=conditions,
     )
 
 
-def _present(found: Detection, place: Landmark, dates: Dates, settings: Settings) -> Claim:
-    cell, test = (place.row, found.words.index(place.word)), found.grid.test
-    p = test.p_family[*cell, 0]
+def _present(found: Detection, place: Landmark, data: Dataset, settings: Settings) -> Claim:
+    p, null = family_null(found.grid, (place.row, data.words.index(place.word)))
     return Claim.decide(
-        "Where is the date?",
-        f"The word {place.word} carries the date in the middle of the depth.",
-        subject=found.model,
-        estimate=r2(place.kfold, circle_of(dates.label)),
-        unit=f"held-out R2 of (cos, sin) at {found.rows[place.row]}",
-        interval=r2_interval(place.kfold, dates, by_month=False, seed=settings.seed),
-        null=(
-            f"score {test.observed[*cell, 0]:.3f} against {test.mean[*cell, 0]:.3f} "
-            f"(sd {test.sd[*cell, 0]:.4f}) under permuted dates; family-wise p {p:.3f}"
-        ),
-        controls={"score of a one-hot month": found.lookup},
+        f"Where is the {data.quantity}?",
+        f"The word {place.word} carries the {data.quantity} in the middle of the depth.",
+        subject=found.layout.model,
+        estimate=r2(place.kfold, ideal(data)),
+        unit=f"held-out R2 at {found.layout.rows[place.row]}",
+        interval=r2_interval(place.kfold, data, by_category=False, seed=settings.seed),
+        null=null,
+        controls={f"score of a one-hot {data.category_noun}": found.lookup},
         conditions={f"family-wise p of the score <= {ALPHA}": bool(p <= ALPHA)},
     )
 
 
-def _circular(found: Detection, place: Landmark, dates: Dates, settings: Settings) -> Claim:
-    cell = (place.row, found.words.index(place.word))
-    interval = r2_interval(place.left_out, dates, by_month=True, seed=settings.seed)
+def _geometric(found: Detection, place: Landmark, data: Dataset, settings: Settings) -> Claim:
+    cell = (place.row, data.words.index(place.word))
+    interval = r2_interval(place.left_out, data, by_category=True, seed=settings.seed)
     p_left_out, p_order = found.left_out.p_family[cell], found.order.p[cell]
-    left = found.months
+    left, category = found.categories, data.category_noun
+    controls = {
+        f"same under shuffled {category} orders (mean R2)": left.controls_r2["order"][
+            :, *cell
+        ].mean()
+    }
+    if found.grid.kfold_error is not None:
+        controls |= {f"median error, {category} left out ({data.unit})": left.error[cell]}
     return Claim.decide(
-        "Is it a circle or a lookup table?",
-        f"At {place.word} the year is a circle and not a lookup table of months.",
-        subject=found.model,
+        f"Is it a {noun(data)} or a lookup table?",
+        f"At {place.word} the {data.quantity} is a {noun(data)} and not a lookup table of "
+        f"{category}s.",
+        subject=found.layout.model,
         estimate=left.r2[cell],
-        unit=f"leave-one-month-out R2 at {found.rows[place.row]}, the best from 25 to 75 %",
+        unit=f"leave-one-{category}-out R2 at {found.layout.rows[place.row]}, the best from 25 to "
+        "75 %",
         interval=interval,
         null=(
-            f"permuted dates: mean {found.left_out.mean[cell]:.2f}, family-wise p "
-            f"{p_left_out:.3f}; {len(found.grid.controls['month order'])} shuffled month orders: "
+            f"permuted labels: mean {found.left_out.mean[cell]:.2f}, family-wise p "
+            f"{p_left_out:.3f}; {len(found.grid.controls['order'])} shuffled {category} orders: "
             f"score {found.order.mean[cell]:.3f} against {found.order.observed[cell]:.3f}, "
             f"p {p_order:.3f}"
         ),
-        controls={
-            "median error, month left out (days)": left.error[cell],
-            "same under shuffled month orders (mean R2)": left.controls_r2["month order"][
-                :, *cell
-            ].mean(),
-        },
+        controls=controls,
         conditions={
-            f"leave-one-month-out R2 has family-wise p <= {ALPHA}": bool(p_left_out <= ALPHA),
-            "its interval over months lies above 0": interval[0] > 0,
-            f"the calendar's order beats shuffled orders (p <= {ALPHA})": bool(p_order <= ALPHA),
+            f"leave-one-{category}-out R2 has family-wise p <= {ALPHA}": bool(p_left_out <= ALPHA),
+            f"its interval over {category}s lies above 0": interval[0] > 0,
+            f"the true order beats shuffled orders (p <= {ALPHA})": bool(p_order <= ALPHA),
         },
     )
 
 
 def _beyond_embedding(
-    found: Detection, place: Landmark, embedding: Landmark, dates: Dates, settings: Settings
+    found: Detection, place: Landmark, embedding: Landmark, data: Dataset, settings: Settings
 ) -> Claim:
-    truth = circle_of(dates.label)
-    gain = r2(place.left_out, truth) - r2(embedding.left_out, truth)
+    truth, category = ideal(data), data.category_noun
     interval = r2_interval(
-        place.left_out, dates, by_month=True, seed=settings.seed, minus=embedding.left_out
+        place.left_out, data, by_category=True, seed=settings.seed, minus=embedding.left_out
     )
     return Claim.decide(
-        "Is it a circle or a lookup table?",
-        f"At {place.word} the blocks make the circle rounder than the embedding has it.",
-        subject=found.model,
-        estimate=gain,
-        unit=f"leave-one-month-out R2 at {found.rows[place.row]} minus that of the embedding",
+        f"Is it a {noun(data)} or a lookup table?",
+        f"At {place.word} the blocks make the {noun(data)} truer than the embedding has it.",
+        subject=found.layout.model,
+        estimate=r2(place.left_out, truth) - r2(embedding.left_out, truth),
+        unit=f"leave-one-{category}-out R2 at {found.layout.rows[place.row]} minus that of the "
+        "embedding",
         interval=interval,
-        null="no difference; bootstrap over the twelve months",
+        null=f"no difference; bootstrap over the {category}s",
         controls={"R2 at the embedding": r2(embedding.left_out, truth)},
-        conditions={"the interval over months lies above 0": interval[0] > 0},
+        conditions={f"the interval over {category}s lies above 0": interval[0] > 0},
     )
 
 
-def _smeared(found: Detection) -> Claim:
-    survives, column = found.survives, found.words.index(DISTRACTOR)
-    middle = list(found.middle)
+def _smeared(found: Detection, distractor: str, data: Dataset) -> Claim:
+    survives, column = found.survives, data.words.index(distractor)
+    middle = list(found.layout.middle)
     share = survives[middle, column].mean()
+    at_destination = survives[middle, data.words.index(data.destination)].mean()
     return Claim.decide(
         "Does context smear over the sentence?",
-        f"The unrelated word {DISTRACTOR} carries the date too.",
-        subject=found.model,
+        f"The unrelated word {distractor} carries the {data.quantity} too.",
+        subject=found.layout.model,
         estimate=100 * share,
         unit="% of the depths from 25 to 75 % survive",
-        null="permuted dates, family-wise over the grid",
+        null="permuted labels, family-wise over the grid",
         controls={
-            "at the birthday (%)": 100 * survives[middle, found.words.index(DESTINATION)].mean(),
-            "best K-fold R2 at the word": np.nanmax(found.grid.kfold_r2[middle, column]),  # pyright: ignore[reportOptionalSubscript]
+            f"at {data.destination} (%)": 100 * at_destination,
+            "best K-fold R2 at the word": np.nanmax(found.kfold_r2[middle, column]),
         },
         conditions={"it survives at half of those depths or more": bool(share >= 0.5)},
     )
 
 
-def _calibrated(found: Detection) -> Claim:
+def _calibrated(found: Detection, data: Dataset) -> Claim:
     control = found.control
     return Claim.decide(
         "Can the test be trusted here?",
-        "On permuted dates nothing survives but a planted circle.",
-        subject=found.model,
+        f"On permuted labels nothing survives but a planted {noun(data)}.",
+        subject=found.layout.model,
         estimate=control.survivors,
-        unit="surviving cells under permuted dates",
+        unit="surviving cells under permuted labels",
         null=f"{control.n_permutations} further permutations, max-T over the same grid",
         controls={
-            f"planted circle at {control.cell}: score": control.planted_score,
-            "planted circle: family-wise p": control.planted_p,
+            f"planted {noun(data)} at {control.cell}: score": control.planted_score,
+            f"planted {noun(data)}: family-wise p": control.planted_p,
         },
         conditions={
             "no other cell survives": control.survivors == 0,
-            "the planted circle survives": control.planted_p <= ALPHA,
+            f"the planted {noun(data)} survives": control.planted_p <= ALPHA,
         },
     )
 
 
 def summary(found: Detection, made: list[Claim]) -> list[str]:
     """The claims of one model in words: which cells survive, and what geometry they have."""
-    carrying = [w for c, w in enumerate(found.words) if found.survives[:, c].any()]
-    silent = [w for w in found.words if w not in carrying]
+    words = found.layout.words
+    carrying = [w for c, w in enumerate(words) if found.survives[:, c].any()]
+    silent = [w for w in words if w not in carrying]
     first, *others = made
-    cells = f"In {found.model} there are {first.estimate:.0f} {first.unit}."
-    words = f"Some depth of {_listed(carrying)} survives; no depth of {_listed(silent)} does."
+    cells = f"In {found.layout.model} there are {first.estimate:.0f} {first.unit}."
+    places = f"Some depth of {_listed(carrying)} survives; no depth of {_listed(silent)} does."
     return [
-        f"{cells} {words}",
+        f"{cells} {places}",
         *(f"{c.statement} {c.verdict.capitalize()}: {_measured(c)}." for c in others),
     ]
 
@@ -220,5 +225,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _measured(claim: Claim) -> str:
+    if claim.estimate is None:
+        return claim.reason
     between = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
     return f"{claim.estimate:.3g}{between} {claim.unit}"

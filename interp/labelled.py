@@ -1,0 +1,225 @@
+"""Texts with spans and labels from a CSV or JSONL file.
+
+A row is one text, its label, optionally the group it belongs to, and the places to read:
+
+* CSV: columns `text`, `label`, optionally `group`, and one column `span:<name>` for each span;
+* JSONL: `{"text": ..., "label": ..., "group": ..., "spans": {"<name>": ...}}`, one a line.
+
+A span is a place, characters `start` (included) to `stop` (excluded), written `start:stop` in CSV
+and `[start, stop]` in JSONL; or the very words, which must then occur in the text exactly once.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from interp.positions import Sample, Span, find
+
+SPAN = "span:"
+"""How the name of a CSV column that holds a span begins."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The rows of a file, in order."""
+
+    samples: list[Sample]
+    """Texts and their spans, which have the same names in the same order in all of them."""
+    labels: Shaped[np.ndarray, " n"]
+    """Numbers (float64) if every label is one, else strings."""
+    groups: Shaped[np.ndarray, " n"]
+    """Names of the groups; where the file has none, each row is a group, numbered from 0."""
+    columns: Mapping[str, Shaped[np.ndarray, " n"]]
+    """All other columns by name, as strings; "" where a row is silent."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    place: str
+    """File and line, for errors."""
+    fields: dict[str, str]
+    spans: dict[str, Span | str]
+    """A place, or the very words."""
+
+
+def read_labelled(path: Path | str) -> Labelled:
+    """Rows of a `.csv` or `.jsonl` file in UTF-8, as the module describes them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another suffix, no rows, a line that cannot be read, a missing column, text,
+            label, group or span, words that do not occur exactly once, a span outside of its text,
+            or rows whose spans have different names; the message names the file, the line, the
+            bad value and what is valid.
+    """
+    path = Path(path)
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {', '.join(readers)}")
+    try:
+        rows = list(readers[path.suffix.lower()](path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
+    if not rows:
+        raise ValueError(f"{path}: no rows; it needs at least one with a text, a label and spans")
+    samples = [_sample(row, tuple(rows[0].spans)) for row in rows]
+    labels = [_filled(row, "label") for row in rows]
+    grouped = any("group" in row.fields for row in rows)
+    others = dict.fromkeys(key for row in rows for key in row.fields)
+    return Labelled(
+        samples,
+        _numbers_or_strings(labels),
+        np.array([_filled(row, "group") for row in rows]) if grouped else np.arange(len(rows)),
+        {
+            name: np.array([row.fields.get(name, "") for row in rows])
+            for name in others
+            if name not in ("text", "label", "group")
+        },
+    )
+
+
+def _csv_rows(path: Path) -> Iterator[_Row]:
+    """Rows by the standard library's reader, which knows the line where a quoted text ends."""
+    with path.open(encoding="utf-8-sig", newline="") as file:  # a mark from Excel is no character
+        reader = csv.DictReader(file, strict=True)
+        try:
+            columns = list(reader.fieldnames or [])
+            if columns:
+                _check_header(path, columns)
+            for fields in reader:
+                yield _csv_row(f"{path}, line {reader.line_num}", columns, fields)
+        except csv.Error as error:
+            here = f"{path}, line {reader.reader.line_num}"
+            raise ValueError(f"{here}: no CSV: {error}") from error
+
+
+def _check_header(path: Path, columns: list[str]) -> None:
+    here = f"{path}, line 1"
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise ValueError(f"{here}: column {twice[0]!r} occurs twice in {', '.join(columns)}")
+    for name in ("text", "label"):
+        if name not in columns:
+            raise ValueError(f"{here}: no column {name!r} among {', '.join(columns)}")
+    if not any(name.startswith(SPAN) and name != SPAN for name in columns):
+        raise ValueError(f"{here}: no column '{SPAN}<name>' among {', '.join(columns)}")
+
+
+def _csv_row(place: str, columns: list[str], fields: dict) -> _Row:
+    # the reader keeps surplus values under None, and gives None where values are missing
+    if None in fields or None in fields.values():
+        found = sum(value is not None for key, value in fields.items() if key is not None)
+        found += len(fields.get(None, ()))
+        raise ValueError(f"{place}: {found} values for {len(columns)} columns")
+    spans: dict[str, Span | str] = {}
+    for column in (name for name in columns if name.startswith(SPAN)):
+        spans[column.removeprefix(SPAN)] = _csv_span(place, column, fields[column], fields["text"])
+    return _Row(place, {k: v for k, v in fields.items() if not k.startswith(SPAN)}, spans)
+
+
+def _csv_span(place: str, column: str, value: str, text: str) -> Span | str:
+    match = re.fullmatch(r"\s*(\d+):(\d+)\s*", value)
+    if match is None:
+        return value
+    if value in text:  # a time of day looks like a place
+        raise ValueError(
+            f"{place}: {column} = {value!r} may be a place and may be words of the text, which has "
+            "them; write the place of the words"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _jsonl_rows(path: Path) -> Iterator[_Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _jsonl_row(f"{path}, line {number}", line.strip())
+
+
+def _jsonl_row(place: str, line: str) -> _Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{place}: no JSON: {error.msg} at character {error.pos} of {line[:60]!r}"
+        ) from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: {line[:60]!r} is no object with text, label and spans")
+    for name in ("text", "label", "spans"):
+        if name not in row:
+            raise ValueError(f"{place}: no {name!r} among {', '.join(row) or 'nothing'}")
+    spans = row.pop("spans")
+    if not isinstance(spans, dict) or not spans:
+        raise ValueError(f"{place}: spans {spans!r} must be an object of at least one span")
+    for name, value in row.items():
+        if isinstance(value, (list, dict)):
+            raise ValueError(f"{place}: {name} = {value!r} must be a string or a number")
+    fields = {name: "" if value is None else str(value) for name, value in row.items()}
+    return _Row(place, fields, {name: _json_span(place, name, spans[name]) for name in spans})
+
+
+def _json_span(place: str, name: str, value: object) -> Span | str:
+    if isinstance(value, str):
+        return value
+    # a bool is an int in Python, but no character
+    if isinstance(value, list) and len(value) == 2 and all(type(edge) is int for edge in value):
+        return value[0], value[1]
+    raise ValueError(f"{place}: span {name!r} = {value!r} must be [start, stop] or words")
+
+
+def _sample(row: _Row, names: tuple[str, ...]) -> Sample:
+    """The row's text with its spans in the order of `names`."""
+    text = _filled(row, "text")
+    if set(row.spans) != set(names):
+        raise ValueError(
+            f"{row.place}: spans {', '.join(row.spans)}, but {', '.join(names)} in the first row"
+        )
+    spans = {name: _placed(row.place, text, name, row.spans[name]) for name in names}
+    try:
+        return Sample(text, spans)
+    except ValueError as error:
+        raise ValueError(f"{row.place}: {error}") from error
+
+
+def _placed(place: str, text: str, name: str, span: Span | str) -> Span:
+    if not isinstance(span, str):
+        return span
+    if not span.strip():
+        raise ValueError(f"{place}: span {name!r} is empty; it needs a place or words of the text")
+    # a look-ahead counts occurrences that overlap as well
+    count = len(re.findall(f"(?={re.escape(span)})", text))
+    if count != 1:
+        raise ValueError(
+            f"{place}: span {name!r}: {span!r} occurs {count} times in {text[:80]!r}; words must "
+            "occur exactly once, else write their place"
+        )
+    return find(text, span)
+
+
+def _filled(row: _Row, name: str) -> str:
+    value = row.fields.get(name, "")
+    if not value.strip():
+        raise ValueError(f"{row.place}: {name} is empty: {value!r}; every row needs one")
+    return value
+
+
+def _numbers_or_strings(values: list[str]) -> Shaped[np.ndarray, " n"]:
+    numbers = [number(value) for value in values]
+    return np.array(values if None in numbers else numbers)
+
+
+def number(value: str) -> float | None:
+    """The finite number that a field is, or None if it is a name."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    # Python also reads "nan" and "1_2" as numbers; in a file they are names
+    return found if math.isfinite(found) and "_" not in value else None

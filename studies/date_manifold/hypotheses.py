@@ -1,0 +1,109 @@
+"""Which shape fits best at the source and at the destination?
+
+Each shape is held to its own null on the same folds, and the two best are compared on the same
+resampled groups (`interp.smds.discover`).
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from interp.claims import Claim
+from interp.report import Section, Table
+from interp.smds import Discovery, Shape, discover
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, geometry, noun
+
+
+def shapes(data: Dataset) -> list[str | Shape]:
+    """The shape asked for first and its rivals: lines, open and closed curves, a lookup table."""
+    rivals: list[str | Shape] = ["linear", "semicircular", "spiral"]
+    if data.label.min() >= 0:
+        rivals.append("log_linear")
+    first = geometry(data)
+    return [first, *(name for name in rivals if name != first.name), _clusters(data)]
+
+
+def _clusters(data: Dataset) -> Shape:
+    """Every category as far from every other: what a lookup table looks like."""
+
+    def distances(y: np.ndarray) -> np.ndarray:
+        category = np.searchsorted(data.edges[1:-1], y, side="right")
+        return (category[:, None] != category).astype(float)
+
+    return Shape(f"{data.category_noun} clusters", 2, distances=distances, columns=(1,))
+
+
+def investigate(
+    layout: Layout, cells: Float[np.ndarray, "word n d"], data: Dataset, settings: Settings
+) -> Part:
+    """Shape discovery at source and destination of one depth."""
+    depth = layout.rows[layout.at(settings.depth)]
+    claims, frames, columns = [], [], {}
+    for word in dict.fromkeys((data.source, data.destination)):
+        found = discover(
+            cells[data.words.index(word)],
+            data.label,
+            groups=data.group,
+            shapes=shapes(data),
+            period=data.period,
+            n_splits=settings.n_splits,
+            seed=settings.seed,
+            alpha=settings.alpha,
+            n_permutations=settings.n_permutations,
+        )
+        claims.append(_claim(layout, found, word, depth, data))
+        frames.append(_frame(found, word))
+        columns[f"best shape at {word}, by z / by gain"] = (
+            f"{found.shapes[0]} / {found.leader_by_gain}"
+        )
+    table = pd.concat(frames, ignore_index=True)
+    caption = (
+        f"Shapes at {depth}, ordered by z against each shape's own null of permuted labels; raw "
+        "scores of different shapes are not comparable. z grows with the evidence, gain (the share "
+        "of the way from the null to a perfect score) with the fit; where they disagree, nothing "
+        "is decided."
+    )
+    section = Section(f"{layout.model}: which shape fits best?", [Table(table, caption)])
+    return Part(claims, [section], columns, {"shapes": table.assign(model=layout.model)})
+
+
+def _frame(found: Discovery, word: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "word": word,
+            "shape": found.shapes,
+            "z": found.z,
+            "p": found.p,
+            "gain": found.gain,
+            "score": found.score,
+            "null": found.null_mean,
+        }
+    )
+
+
+def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Dataset) -> Claim:
+    wanted, best = geometry(data).name, found.shapes[0]
+    second = found.shapes[1]
+    return Claim.decide(
+        "Which shape fits best?",
+        f"At {word} a {noun(data)} fits better than any other shape tried.",
+        subject=layout.model,
+        estimate=found.lead,
+        unit=f"z of {NOUNS.get(best, best)} less z of {NOUNS.get(second, second)} at {depth}",
+        interval=found.lead_interval,
+        null="each shape's own permutations on the same folds; paired bootstrap over groups",
+        controls={
+            "best by z": best,
+            "best by gain": found.leader_by_gain,
+            "shapes tried": ", ".join(found.shapes),
+        },
+        conditions={
+            f"z is largest for the {noun(data)}": best == wanted,
+            "its lead over the second lies above 0": found.lead_interval[0] > 0,
+            "gain names the same shape, with a lead above 0": (
+                found.leader_by_gain == best and found.gain_lead_interval[0] > 0
+            ),
+            "it survives its own null": bool(found.p[0] <= max(0.05, found.p_floor)),
+        },
+    )
