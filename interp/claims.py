@@ -65,14 +65,14 @@ class Claim:
         """The claim whose verdict, rule and reason follow from `conditions` by `judge`.
 
         Any scalar number (NumPy's, PyTorch's) is taken for `estimate`, `interval` and `controls`
-        and stored as float. Raises ValueError where `judge` does.
+        and stored as float; an estimate that is NaN is none. Raises ValueError where `judge` does.
         """
         verdict, rule, reason = judge(conditions)
         return cls(
             question=question,
             statement=statement,
             subject=subject,
-            estimate=None if estimate is None else float(estimate),
+            estimate=None if estimate is None or math.isnan(float(estimate)) else float(estimate),
             unit=unit,
             interval=None if interval is None else (float(interval[0]), float(interval[1])),
             null=null,

@@ -1,87 +1,62 @@
-"""The date study: its sentences, its verdicts on known geometries, and whole tiny runs."""
+"""The date study: experiment 1's verdicts on known geometries, and whole tiny runs."""
 
+import csv
 import dataclasses
 import json
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from browser import needs_browser, visit
+from planted_texts import (
+    ROWS,
+    SETTINGS,
+    SHOWN,
+    blocks,
+    few_words,
+    figure,
+    layout,
+    lookup_table,
+    shown,
+)
 from tiny_models import tiny_hf, tiny_tokenizer
 
-from interp.positions import Sample
 from interp.run import Run, parse
+from studies.date_manifold import __main__ as study
 from studies.date_manifold import detection as detection_module
 from studies.date_manifold import findings
 from studies.date_manifold.__main__ import Config, main
-from studies.date_manifold.data import (
-    DAYS_IN_MONTH,
-    DESTINATION,
-    DISTRACTOR,
-    FIRST_DAY,
-    SOURCE,
-    Dates,
-    generate,
-    one_hot_months,
-    shuffled_month_orders,
-)
-from studies.date_manifold.detection import Settings, circle_of, detect
-
-SETTINGS = Settings(n_splits=3, n_permutations=40, n_orders=20, alpha=1.0, seed=42, jobs=1)
-N = 300
-ROWS = ("embedding", *(f"block {b}" for b in range(4)), "final norm")
-SHOWN = 2
-"""The row of `ROWS` into which geometries are planted."""
-
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import Detection, detect
+from studies.date_manifold.scoring import UNIFORM_NULL, Settings
+from studies.date_manifold.templates import Task
 
 # --- verdicts on known geometries ----------------------------------------------------------------
 
-
-def _directions(k: int) -> np.ndarray:
-    return np.linalg.qr(np.random.default_rng(1).standard_normal((24, k)))[0]
-
-
-GEOMETRIES = {
-    "circle": lambda dates: 8 * circle_of(dates.label) @ _directions(2).T,
-    "lookup": lambda dates: 8 * one_hot_months(dates) @ _directions(12).T,
-    "noise": lambda _dates: np.zeros((N, 24)),
-}
-
-
-def _dates() -> Dates:
-    """Sentences of which a few words are looked at."""
-    kept = ("[name]", "was", "[day]", SOURCE, DISTRACTOR, "party", DESTINATION)
-    dates = generate(N, seed=0)
-    samples = [Sample(s.text, {word: s.spans[word] for word in kept}) for s in dates.samples]
-    return dataclasses.replace(dates, samples=samples)
+GEOMETRIES = {"figure": figure, "lookup": lookup_table}
+ALL = dataclasses.replace(SETTINGS, standardise="all")
 
 
 @cache
-def _detect(geometry: str):
+def _data(task: Task) -> Dataset:
+    return few_words(task, 300 if task == "birthday" else 198)
+
+
+@cache
+def _detect(task: Task, geometry: str) -> tuple[Detection, dict]:
     """Experiment 1 on noise, with a geometry at source and destination of one depth."""
-    dates = _dates()
-    rng = np.random.default_rng(0)
-    cell = GEOMETRIES[geometry](dates)
-
-    def blocks():
-        for row, name in enumerate(ROWS):
-            noise = rng.standard_normal((len(dates.words), N, 24)).astype(np.float32)
-            noise[0] = 1.0  # one word without any variance
-            if row == SHOWN:
-                for word in (SOURCE, DESTINATION):
-                    noise[dates.words.index(word)] += cell
-            yield name, noise
-
-    found = detect("planted", ROWS, blocks(), dates, SETTINGS)
-    shown = cell + rng.standard_normal(cell.shape)
-    places = {
-        word: findings.landmark(shown, word, SHOWN, dates, SETTINGS)
-        for word in (SOURCE, DESTINATION)
-    }
-    noise = findings.landmark(rng.standard_normal((N, 24)), SOURCE, 0, dates, SETTINGS)
-    made = findings.claims(found, places, noise, dates, SETTINGS)
-    return found, {c.statement: c for c in made}
+    data = _data(task)
+    words = (data.source, data.destination)
+    planted = {} if geometry == "noise" else dict.fromkeys(words, GEOMETRIES[geometry](data))
+    found = detect(layout(data), partial(blocks, data, planted), data, SETTINGS)
+    at = {word: data.words.index(word) for word in words}
+    cells = shown(data, planted)
+    places = {w: findings.landmark(cells[at[w]], w, SHOWN, data, SETTINGS) for w in words}
+    noise = shown(data, {})[at[data.source]]
+    embedding = findings.landmark(noise, data.source, 0, data, SETTINGS)
+    made = findings.claims(found, places, embedding, data, SETTINGS)
+    return found, {claim.statement: claim for claim in made}
 
 
 def _verdict(claims: dict, beginning: str) -> str:
@@ -89,28 +64,53 @@ def _verdict(claims: dict, beginning: str) -> str:
     return claim.verdict
 
 
+def _survivors(found: Detection) -> set[tuple[str, str]]:
+    return {(ROWS[row], found.layout.words[word]) for row, word in np.argwhere(found.survives)}
+
+
 def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
-    found, claims = _detect("circle")
-    survivors = {(ROWS[r], found.words[c]) for r, c in np.argwhere(found.survives)}
-    assert survivors == {(ROWS[SHOWN], SOURCE), (ROWS[SHOWN], DESTINATION)}
-    assert _verdict(claims, f"The word {SOURCE} carries") == "supported"
-    assert _verdict(claims, f"At {SOURCE} the year is a circle") == "supported"
-    assert _verdict(claims, f"At {SOURCE} the blocks make the circle rounder") == "supported"
-    assert _verdict(claims, "The unrelated word") == "not supported"
-    assert _verdict(claims, "On permuted dates nothing survives") == "supported"
+    found, claims = _detect("birthday", "figure")
+    assert _survivors(found) == {(ROWS[SHOWN], "[month]"), (ROWS[SHOWN], "birthday")}
+    for word in ("[month]", "birthday"):
+        assert found.best(word) == SHOWN
+        assert _verdict(claims, f"The word {word} carries the date") == "supported"
+        assert _verdict(claims, f"At {word} the date is a circle and not") == "supported"
+    assert _verdict(claims, "Some cells carry the date, and no word before") == "supported"
+    assert _verdict(claims, "At [month] the blocks make the circle truer") == "supported"
+    assert _verdict(claims, "The unrelated word [sport]") == "not supported"
+    assert _verdict(claims, "On permuted labels nothing survives") == "supported"
     assert (found.grid.status[:, 0] == "constant").all()
     assert np.isnan(found.grid.score[:, 0]).all()
 
 
-def test_a_lookup_table_is_found_but_not_called_a_circle():
-    found, claims = _detect("lookup")
-    assert found.survives[SHOWN, found.words.index(SOURCE)]
-    assert _verdict(claims, f"The word {SOURCE} carries") == "supported"
-    assert _verdict(claims, f"At {SOURCE} the year is a circle") == "not supported"
+def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
+    found, claims = _detect("age", "figure")
+    assert _survivors(found) == {(ROWS[SHOWN], "[age]"), (ROWS[SHOWN], "age")}
+    assert _verdict(claims, "The word [age] carries the age") == "supported"
+    assert _verdict(claims, "At [age] the age is a line and not a lookup table of decades") == (
+        "supported"
+    )
+    assert _verdict(claims, "On permuted labels nothing survives but a planted line") == "supported"
+    table = found.table()
+    assert "left_out_r2" in table and not {"kfold_error", "left_out_error"} & set(table)
+
+
+@pytest.mark.parametrize(
+    ("task", "word", "shape"), [("birthday", "[month]", "circle"), ("age", "[age]", "line")]
+)
+def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, shape):
+    found, claims = _detect(task, "lookup")
+    quantity = _data(task).quantity
+    assert found.survives[SHOWN, found.layout.words.index(word)]
+    assert _verdict(claims, f"The word {word} carries") == "supported"
+    assert _verdict(claims, f"At {word} the {quantity} is a {shape} and not") == "not supported"
+    # what the lookup table itself reaches without any noise
+    assert found.lookup > found.grid.score[SHOWN, found.layout.words.index(word), 0]
+    assert found.lookup > UNIFORM_NULL + 0.3
 
 
 def test_noise_supports_nothing():
-    _, claims = _detect("noise")
+    _, claims = _detect("birthday", "noise")
     for statement, claim in claims.items():
         expected = "supported" if statement.startswith("On permuted") else "not supported"
         assert claim.verdict == expected, statement
@@ -118,93 +118,207 @@ def test_noise_supports_nothing():
 
 def test_the_self_control_is_the_first_permutation_s_own_run(monkeypatch):
     """Without a planted circle the second run's cell must be the null's own value."""
-    found, _ = _detect("noise")
+    found, _ = _detect("birthday", "noise")
+    data = _data("birthday")
     monkeypatch.setattr(detection_module, "PLANTED_RADIUS", 0.0)
-    rng = np.random.default_rng(0)
-    noise = [rng.standard_normal((len(found.words), N, 24)).astype(np.float32) for _ in ROWS]
-    target = (len(ROWS) // 2, found.words.index(DISTRACTOR))
-    control = detection_module._self_control(
-        found.grid, ROWS, target, noise[target[0]][target[1]], _dates(), SETTINGS
-    )
+    target = (len(ROWS) // 2, data.words.index("[sport]"))
+    cell = dict(blocks(data, {}))[ROWS[target[0]]][target[1]]
+    control = detection_module._self_control(found.grid, layout(data), target, cell, data, SETTINGS)
     assert control.planted_score == pytest.approx(found.grid.null[0, *target, 0], abs=1e-6)
     assert control.planted_p > 0.05
 
 
-# --- a whole run ---------------------------------------------------------------------------------
+# --- standardised features -----------------------------------------------------------------------
+
+
+def _standardised(scale: np.ndarray, settings: Settings) -> Detection:
+    """Experiment 1 with a circle at the source, features times `scale`."""
+    data = few_words("birthday", 120)
+    planted = {data.source: figure(data)}
+
+    def read():
+        for name, cells in blocks(data, planted):
+            # a spread of 1 over all rows, and 0 for the word that never changes
+            spread = np.maximum(cells.std(axis=1, keepdims=True), 1e-3)
+            yield name, (cells / spread * scale).astype(np.float32)
+
+    return detect(layout(data), read, data, settings)
+
+
+def test_standardised_features_have_no_scale_and_leave_unit_ones_as_they_are():
+    unit = np.ones(24, np.float32)
+    # powers of two, which cost no digits
+    scale = np.exp2(np.random.default_rng(0).integers(-6, 6, 24)).astype(np.float32)
+    plain, own, scaled = (
+        _standardised(unit, SETTINGS), _standardised(unit, ALL), _standardised(scale, ALL)
+    )  # fmt: skip
+    for name in ("score", "null"):
+        np.testing.assert_allclose(
+            getattr(own.grid, name), getattr(scaled.grid, name), atol=1e-6, equal_nan=True
+        )
+    np.testing.assert_allclose(own.grid.score, plain.grid.score, atol=0.01, equal_nan=True)
+    assert not np.array_equal(own.grid.score, plain.grid.score, equal_nan=True)
+    assert (own.survives == plain.survives).all() and own.survives.any()
+    # the left-out categories see the features as they are
+    for name in ("score", "r2", "error", "null_r2"):
+        left = [getattr(found.categories, name) for found in (plain, own)]
+        np.testing.assert_array_equal(*left)
+    shuffled = [found.categories.controls_r2["order"] for found in (plain, own)]
+    np.testing.assert_array_equal(*shuffled)
+    assert own.table().left_out_r2.equals(plain.table().left_out_r2)
+
+
+# --- whole runs ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def tiny_checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny-llama")
-    tiny_hf("llama").save_pretrained(path)
+    tiny_hf("llama", num_hidden_layers=2).save_pretrained(path)
     tiny_tokenizer("llama").save_pretrained(path)
     return str(path)
 
 
 @pytest.fixture(scope="module")
-def config(tiny_checkpoint, tmp_path_factory):
+def config(checkpoint, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     return Config(
-        model=(tiny_checkpoint,), n=100, permutations=40, device="cpu", jobs=1,
+        model=(checkpoint,), n=60, folds=2, permutations=40, device="cpu", jobs=1,
         runs=root, store=root / "stores",
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def report(config):
+def birthdays(config):
     return main(config)
 
 
-def test_a_run_leaves_claims_tables_report_and_manifest(report, config):
-    run = Run.open(report.parent)
-    (name,) = config.model
+@pytest.fixture(scope="module")
+def own(config, tmp_path_factory):
+    """The configuration for a user's few texts, whose labels are numbers from 1 to 9."""
+    path = tmp_path_factory.mktemp("own") / "mills.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "group", "span:count", "span:river", "span:each"])
+        for row in range(45):
+            name, count = ("north", "south", "east", "west")[row % 4], 1 + row % 9
+            text = f"The {name} mill has {count} wheels, stands by the river and counts each."
+            writer.writerow([text, count, f"mill {row}", str(count), "river", "each"])
+    return dataclasses.replace(config, data=path)
+
+
+@pytest.fixture(scope="module")
+def mills(own):
+    return main(own)
+
+
+TABLES = {"cells-1", "planes-1", "reuse-1", "rigidity-1", "shapes-1"}
+PLOTS = 14
+"""Plots of a line: 8 of experiment 1, 2 of planes, 3 of reuse, 1 of rigidity. A circle has that of
+its roundness as well."""
+
+
+def _check(path: Path, chosen: Config, tables: set[str], plots: int) -> None:
+    """A run has left everything it should, and each of its claims is decided."""
+    run, data, (name,) = Run.open(path.parent), chosen.texts(), chosen.model
     claims = run.results()["claims"]
     assert {c["subject"] for c in claims} == {name}
-    assert all(c["verdict"] and c["rule"] and c["null"] for c in claims)
-    cells = run.table("cells-1")
-    assert len(cells) == 5 * 33
+    verdicts = ("supported", "not supported", "not testable here")
+    assert all(c["verdict"] in verdicts and c["rule"] and c["null"] for c in claims)
+    assert {p.stem for p in path.parent.glob("*.parquet")} == tables
+    assert len(run.table("cells-1")) == 4 * len(data.words) == len(run.table("reuse-1"))
+    assert len(run.table("planes-1")) == len(data.words) * (len(data.words) - 1) / 2
+    assert run.manifest["recorded"][f"model {name}"]["files"]
+    assert run.manifest["recorded"]["texts"] == data.fingerprint()
+    assert run.manifest["config"]["seed"] == 42
+    assert path.read_text().count('class="plotly-graph-div"') == plots
+
+
+def test_a_run_leaves_claims_tables_report_and_manifest(birthdays, config):
+    _check(birthdays, config, TABLES | {"roundness-1"}, PLOTS + 1)
+    cells = Run.open(birthdays.parent).table("cells-1")
+    assert cells.word.nunique() == 33
     # the embedding of a word that never changes is one vector, and has a status instead of a score
     fixed = cells[(cells.depth == "embedding") & (cells.word == "born")].iloc[0]
     assert fixed.status == "constant" and np.isnan(fixed.score)
-    assert run.manifest["recorded"][f"model {name}"]["files"]
-    assert run.manifest["recorded"]["sentences"]
-    assert run.manifest["config"]["seed"] == 42
 
 
-def test_a_second_run_reads_the_same_store_and_finds_the_same(report, config):
-    (store,) = config.store.iterdir()
-    written = {f: f.stat().st_mtime_ns for f in store.glob("shard-*")}
-    again = main(config)
-    assert again != report
-    assert {f: f.stat().st_mtime_ns for f in store.glob("shard-*")} == written
-    results = [json.loads((p.parent / "results.json").read_text()) for p in (report, again)]
-    assert results[0] == results[1]
-
-
-def test_permuted_dates_leave_no_surviving_cell(config):
-    path = main(dataclasses.replace(config, permute_dates=True))
-    assert not Run.open(path.parent).table("cells-1").survives.any()
+@pytest.mark.parametrize(
+    ("options", "tables", "plots"),
+    [
+        ({"people": 2}, {"roundness-1", "binding-1"}, 4),
+        ({"task": "weekday"}, {"roundness-1"}, 1),
+        ({"task": "hour", "standardise": "all"}, {"roundness-1"}, 1),
+        ({"task": "duration", "standardise": "none"}, set(), 0),
+        ({"task": "age", "depth": 100.0}, set(), 0),
+    ],
+)
+def test_every_task_runs_to_its_end(config, monkeypatch, options, tables, plots):
+    """On five words of each text, as every cell costs its permutations."""
+    monkeypatch.setattr(study, "generate", few_words)
+    chosen = dataclasses.replace(config, **options)
+    _check(main(chosen), chosen, TABLES | tables, PLOTS + plots)
 
 
 @needs_browser
-def test_the_report_opens_without_a_network(report):
-    seen = visit(report)
+def test_the_report_opens_without_a_network(birthdays):
+    seen = visit(birthdays)
     assert seen.errors == []
     assert seen.requests == []
-    assert seen.plots == 8
+    assert seen.plots == PLOTS + 1
     assert seen.views == 1
-    assert "On permuted dates nothing survives but a planted circle." in seen.text
+    assert "On permuted labels nothing survives but a planted circle." in seen.text
 
 
-def test_several_models_share_one_report(config, tiny_checkpoint, tmp_path):
+def test_a_users_own_texts_are_studied(mills, own):
+    _check(mills, own, TABLES, PLOTS)
+    run = Run.open(mills.parent)
+    cells = run.table("cells-1")
+    assert set(cells.word) == {"count", "river", "each"}
+    assert cells[cells.word == "count"].survives.any()
+    statements = [c["statement"] for c in run.results()["claims"]]
+    assert not any("unrelated word" in statement for statement in statements)
+    assert "The map fitted at count reads the label at each." in statements
+
+
+def test_texts_with_one_span_are_studied_at_that_word_alone(own, tmp_path):
+    path = tmp_path / "one.csv"
+    with own.data.open(newline="") as given, path.open("w", newline="") as file:
+        csv.writer(file).writerows(row[:4] for row in csv.reader(given))
+    chosen = dataclasses.replace(own, data=path)
+    report = main(chosen)
+    _check(report, chosen, TABLES, PLOTS - 2)
+    claims = Run.open(report.parent).results()["claims"]
+    (plane,) = (c for c in claims if "along shared directions" in c["statement"])
+    assert plane["verdict"] == "not testable here"
+
+
+def test_a_second_run_reads_the_same_store_and_finds_the_same(mills, own):
+    stores = {f: f.stat().st_mtime_ns for f in own.store.glob("*/shard-*")}
+    again = main(own)
+    assert again != mills
+    assert {f: f.stat().st_mtime_ns for f in own.store.glob("*/shard-*")} == stores
+    results = [json.loads((p.parent / "results.json").read_text()) for p in (mills, again)]
+    assert results[0] == results[1]
+
+
+def test_permuted_labels_leave_no_surviving_cell(mills, own):
+    path = main(dataclasses.replace(own, permute_dates=True))
+    assert Run.open(mills.parent).table("cells-1").survives.any()
+    assert not Run.open(path.parent).table("cells-1").survives.any()
+
+
+def test_several_models_share_one_report(own, checkpoint, tmp_path):
     other = tmp_path / "tiny-qwen"
-    tiny_hf("qwen3").save_pretrained(other)
+    tiny_hf("qwen3", num_hidden_layers=2).save_pretrained(other)
     tiny_tokenizer("qwen3").save_pretrained(other)
-    path = main(dataclasses.replace(config, model=(tiny_checkpoint, str(other)), n=60))
-    page = path.read_text()
-    assert "Models side by side" in page
-    claims = Run.open(path.parent).results()["claims"]
-    assert {c["subject"] for c in claims} == {tiny_checkpoint, str(other)}
+    path = main(dataclasses.replace(own, model=(checkpoint, str(other))))
+    assert "Models side by side" in path.read_text()
+    run = Run.open(path.parent)
+    claims = run.results()["claims"]
+    assert {c["subject"] for c in claims} == {checkpoint, str(other)}
+    for number, model in enumerate((checkpoint, str(other)), start=1):
+        assert set(run.table(f"cells-{number}").model) == {model}
 
 
 def test_the_command_line_explains_every_field_and_refuses_what_it_does_not_know(capsys):
@@ -214,15 +328,26 @@ def test_the_command_line_explains_every_field_and_refuses_what_it_does_not_know
     for field in dataclasses.fields(Config):
         assert f"--{field.name.replace('_', '-')}" in shown
     assert "Cross-validation folds, grouped by date" in shown
-    with pytest.raises(SystemExit) as refused:
-        parse(Config, ["--sentences", "3"], prog="date", description="")
-    assert refused.value.code == 2
-    assert parse(Config, ["--model", "a", "--model", "b"], prog="x", description="").model == (
-        "a",
-        "b",
-    )
-    with pytest.raises(ValueError, match="permutations = 10; a 5 % test needs at least 40"):
-        Config(permutations=10)
-    for models in ((), ("a", "a")):
-        with pytest.raises(ValueError, match="name one or more models, each once"):
-            Config(model=models)
+    for unknown in (["--sentences", "3"], ["--task", "season"], ["--people", "3"]):
+        with pytest.raises(SystemExit) as refused:
+            parse(Config, unknown, prog="date", description="")
+        assert refused.value.code == 2
+    given = ["--model", "a", "--model", "b", "--task", "age", "--standardise", "all"]
+    chosen = parse(Config, given, prog="x", description="")
+    assert (chosen.model, chosen.task, chosen.settings.standardise) == (("a", "b"), "age", "all")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"permutations": 10}, "permutations = 10; a 5 % test needs at least 40"),
+        ({"orders": 5}, "orders = 5; a 5 % test needs at least 20"),
+        ({"depth": -1.0}, "depth = -1.0; choose from 0 to 100 % of the blocks"),
+        ({"depth": 100.5}, "depth = 100.5; choose from 0 to 100 % of the blocks"),
+        ({"model": ()}, "name one or more models, each once"),
+        ({"model": ("a", "a")}, "name one or more models, each once"),
+    ],
+)
+def test_a_configuration_that_cannot_be_run_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
-from interp.plots import attention, circle, heatmap, lines
+from interp.plots import agreement, attention, circle, heatmap, lines
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -130,6 +130,25 @@ def test_a_mark_or_labels_that_fit_no_column_are_refused():
         grid(scores(), column_labels=["a", "b", "c"])
 
 
+def test_a_boxed_cell_has_a_frame_and_its_value_beside_it_towards_the_inside():
+    values = scores()
+    values[1, 3] = np.nan
+    figure = grid(values, boxed=[(0, 1), (1, 3)])
+    frames = [(box.x0, box.x1, box.y0, box.y1) for box in figure.layout.shapes]
+    assert frames == [(0.5, 1.5, -0.5, 0.5), (2.5, 3.5, 0.5, 1.5)]
+    first, second = figure.layout.annotations
+    assert (first.text, first.y, second.text, second.y) == ("<b>0.09</b>", 0, "<b>undefined</b>", 1)
+    assert first.x > 1.5 and first.xanchor == "left"
+    assert second.x < 2.5 and second.xanchor == "right"
+    assert not grid(values).layout.shapes
+
+
+@pytest.mark.parametrize("cell", [(3, 0), (0, 4), (-1, 0), (0, -1)])
+def test_a_boxed_cell_outside_of_the_grid_is_refused(cell):
+    with pytest.raises(ValueError, match=r"is outside of 3 rows x 4 columns"):
+        grid(scores(), boxed=[(1, 1), cell])
+
+
 def test_each_curve_has_its_band_and_the_reference_its_line():
     x = np.arange(5.0)
     figure = lines(
@@ -197,6 +216,23 @@ def test_a_plane_refuses_a_period_or_categories_that_do_not_fit():
         circle(points, values, period=0, title="")
     with pytest.raises(ValueError, match="1 categories for 2"):
         circle(points, values, period=1, title="", categories=["a"])
+
+
+def test_agreement_stands_on_its_diagonal_where_prediction_and_truth_are_equal():
+    truth, predicted = np.array([0.2, -1.0, 3.0]), np.array([0.5, -1.0, 2.0])
+    names = ["<1>", "b", "c"]
+    options = {"title": "t", "x_title": "true", "y_title": "predicted"}
+    figure = agreement(predicted, truth, categories=names, **options)
+    (diagonal,) = traces(figure, mode="lines")
+    assert list(diagonal.x) == list(diagonal.y) == [-1.0, 3.0]
+    (points,) = traces(figure, mode="markers")
+    assert list(points.x) == truth.tolist() and list(points.y) == predicted.tolist()
+    assert list(points.hovertext) == ["&lt;1&gt;", "b", "c"]
+    axes = (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text)
+    assert axes == ("true", "predicted")
+    assert traces(agreement(predicted, truth, **options), mode="markers")[0].hovertext is None
+    with pytest.raises(ValueError, match="2 categories for 3 samples"):
+        agreement(predicted, truth, categories=names[:2], **options)
 
 
 TEXT = "Alice was born on the 27th of June."

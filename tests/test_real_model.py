@@ -15,7 +15,7 @@ from interp.model.source import hash_file
 from interp.positions import Sample
 from interp.smds import smds_grid
 from interp.store import by_position
-from studies.date_manifold.data import PERIOD, generate, shuffled_month_orders
+from studies.date_manifold.tasks import generate
 
 NAME = "smollm2-135m"
 
@@ -86,7 +86,7 @@ def test_it_knows_some_english(model):
 
 def test_the_month_word_interpolates_a_month_it_never_saw(model):
     """Leave-one-month-out R2 above .4 somewhere between 25 and 75 % of the depth."""
-    dates = generate(240, seed=42)
+    dates = generate("birthday", 240, seed=42)
     hooks = residual_stream(model)[8:24:5]
     # a causal model's month word does not see what follows it
     begun = [
@@ -97,11 +97,11 @@ def test_the_month_word_interpolates_a_month_it_never_saw(model):
     grid = smds_grid(
         by_position(got),
         dates.label,
-        groups=dates.day,
-        period=PERIOD,
+        groups=dates.group,
+        period=dates.period,
         n_permutations=100,
-        controls={"order": shuffled_month_orders(dates, 20, seed=1)},
-        leave_out=dates.month,
+        controls={"order": dates.shuffled_orders(20, seed=1)},
+        leave_out=dates.category,
         n_jobs=1,
         progress=False,
     )

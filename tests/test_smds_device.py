@@ -77,6 +77,9 @@ def test_other_ways_of_fitting_agree_too(device, fit):
     assert there.status.tolist() == host.status.tolist()
     names = ("score", "null", "kfold_r2") if host.kfold_r2 is not None else ("score", "null")
     equal([(getattr(host, name), getattr(there, name)) for name in names])
+    assert (host.reuse is None) == (there.reuse is None) == ("source" not in fit)
+    if host.reuse is not None and there.reuse is not None:
+        equal([(host.reuse.observed, there.reuse.observed), (host.reuse.p, there.reuse.p)])
 
 
 def equal(pairs):

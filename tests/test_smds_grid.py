@@ -167,6 +167,26 @@ def test_every_way_of_fitting_equals_plain_refits(d, orthonormal, standardise, s
     assert (grid.kfold_r2 is None) == orthonormal
 
 
+def test_a_borrowed_map_agrees_in_its_own_plane_and_in_no_other():
+    """A plane at right angles passes the score's test through what the map's noise lets in, but
+    agrees with the truth no more than maps of permuted labels do."""
+    passed, agreed = 0, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        days = rng.permutation(PERIOD)[:150].astype(float)
+        circle = 8 * ideal_coordinates(days, period=PERIOD)
+        axes = np.linalg.qr(rng.normal(size=(24, 4)))[0].T
+        planes = (axes[:2], axes[:2] * 0.5, axes[2:])
+        X = np.stack([circle @ plane for plane in planes]) + rng.normal(size=(3, 150, 24))
+        fit = {"period": PERIOD, "source": 0, "n_permutations": 39}
+        grid = quick([("b", X)], days, **fit)
+        assert grid.reuse is not None
+        assert (grid.reuse.observed[0, :2] > 0.8).all() and (grid.reuse.p[0, :2] == 1 / 40).all()
+        passed += grid.test.p[0, 2, 0] <= 0.05
+        agreed += grid.reuse.p[0, 2] <= 0.05
+    assert agreed <= binom.ppf(0.995, 20, 0.05) < passed
+
+
 def test_the_map_of_a_constant_source_is_a_status():
     rng = np.random.default_rng(13)
     X = rng.normal(size=(2, 60, 10))

@@ -178,6 +178,15 @@ def test_a_pair_is_the_case_of_two_positions(small):
     assert pair.p_family[0, 1] == pair.p[0, 1]  # a family of one
 
 
+def test_standardising_takes_features_to_one_size_and_leaves_a_constant_word_constant(small):
+    X, y, groups = small
+    sizes = np.geomspace(0.01, 100, 9)
+    options = dict(groups=groups, period=10, n_halves=3, n_permutations=9, standardise=True)
+    plain, sized = (subspace_similarity(x, y, **options) for x in (X, X * sizes))
+    np.testing.assert_allclose(sized.similarity, plain.similarity, atol=1e-6)
+    assert sized.status[2] == "constant"
+
+
 def test_halves_never_split_a_group(small):
     _, _, groups = small
     halves = split_halves(groups, 50, np.random.default_rng(0))

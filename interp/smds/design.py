@@ -86,6 +86,8 @@ class CellScores:
     """[control vectors], first shape."""
     kfold: np.ndarray
     """Pooled K-fold (R^2, median angle error); no angle without a circle."""
+    agreement: np.ndarray
+    """[true and permuted maps]: cosine of a source's predictions with the true coordinates."""
     left_out: np.ndarray
     """Leave-one-category-out (score, R^2, median angle error)."""
     left_out_null: np.ndarray
@@ -129,6 +131,7 @@ def empty_scores(design: Design, status: str) -> CellScores:
         null=np.full((design.n_permutations, shapes), np.nan),
         controls=np.full(controls, np.nan),
         kfold=np.full(2, np.nan),
+        agreement=np.full(1 + design.n_permutations, np.nan),
         left_out=np.full(3, np.nan),
         left_out_null=np.full(design.n_permutations + controls, np.nan),
     )

@@ -216,13 +216,19 @@ def _pool(
 ) -> None:
     if design.frame is None or on_device.coordinates is None:
         return
+    vectors = 1 + design.n_permutations if design.fit.source is not None else 1
     truth = on_device.coordinates[:, :1]
-    pooled = torch.empty_like(truth)
+    pooled = torch.empty_like(on_device.coordinates[:, :vectors])
     for (_, test), predicted in zip(on_device.folds, predictions, strict=True):
-        pooled[test, 0] = predicted[:, : truth.shape[2]]
-    result.kfold[0] = _r_squared(truth, truth - pooled).item()
+        pooled[test] = predicted[:, : pooled[0].numel()].unflatten(1, tuple(pooled.shape[1:]))
+    result.kfold[0] = _r_squared(truth, truth - pooled[:, :1]).item()
     if design.frame.period is not None:
         result.kfold[1] = _angle_error(truth[:, 0], pooled[:, 0], design.frame.period)
+    if design.fit.source is not None:
+        centred, ideal = (points - points.mean(dim=0) for points in (pooled, truth))
+        along = (centred * ideal).sum(dim=(0, 2))
+        size = centred.square().sum(dim=(0, 2)) * ideal.square().sum()
+        result.agreement[:] = (along / size.sqrt()).cpu().numpy()
 
 
 def _leave_out(

@@ -13,7 +13,8 @@
 
 Measured on 80 planted semicircles (200 and 400 rows of 100 and 200 dimensions, as wide as the noise
 and five times as wide, 20 draws each; 200 permutations, the five default shapes): z put another
-shape first in 69, gain in 9. So a semicircle is seldom decided, and "open" is the usual answer.
+shape first in 69, gain in 9, and none was decided, wrongly or rightly. Of 80 planted lines 40 were
+decided, all of them as lines.
 """
 
 from collections.abc import Sequence
@@ -88,10 +89,7 @@ def discover(
     Raises ValueError as `smds_grid` does (also when one shape cannot take the labels), for fewer
     than two shapes or permutations, and when the activations cannot be scored.
     """
-    if len(shapes) < 2:
-        raise ValueError(f"shapes={list(shapes)} leaves nothing to rank; give at least two")
-    if n_permutations < 2:
-        raise ValueError(f"n_permutations={n_permutations} gives a null without spread; at least 2")
+    _check(shapes, n_permutations)
     chosen = [as_shape(shape, period=period) for shape in shapes]
     grid = smds_grid(
         [("activations", activations[None])],
@@ -132,6 +130,13 @@ def discover(
         gain_lead_interval=(by_gain[0], by_gain[1]),
         p_floor=grid.test.floor,
     )
+
+
+def _check(shapes: Sequence[str | Shape], n_permutations: int) -> None:
+    if len(shapes) < 2:
+        raise ValueError(f"shapes={list(shapes)} leaves nothing to rank; give at least two")
+    if n_permutations < 2:
+        raise ValueError(f"n_permutations={n_permutations} gives a null without spread; at least 2")
 
 
 def _resampled_scores(

@@ -117,13 +117,25 @@ def predict(
 
 
 def _pool(predictions: list[np.ndarray], design: Design, frame: Frame, result: CellScores) -> None:
-    truth = frame.coordinates[:, :1]
-    pooled = np.empty_like(truth)
+    vectors = 1 + design.n_permutations if design.fit.source is not None else 1
+    pooled = np.empty_like(frame.coordinates[:, :vectors])
     for (_, test), predicted in zip(design.folds, predictions, strict=True):
-        pooled[test, 0] = predicted[:, : truth.shape[2]]
-    result.kfold[0] = r_squared(truth, truth - pooled)[0]
+        pooled[test] = predicted[:, : pooled[0].size].reshape(len(test), *pooled.shape[1:])
+    truth = frame.coordinates[:, :1]
+    result.kfold[0] = r_squared(truth, truth - pooled[:, :1])[0]
     if frame.period is not None:
         result.kfold[1] = angle_error(truth[:, 0], pooled[:, 0], frame.period)
+    if design.fit.source is not None:
+        result.agreement[:] = _agreement(pooled, truth)
+
+
+def _agreement(
+    pooled: Float[np.ndarray, "n vectors k"], truth: Float[np.ndarray, "n 1 k"]
+) -> Float[np.ndarray, " vectors"]:
+    """Cosine of the predictions of each map with the true coordinates, both about their means."""
+    centred, ideal = (points - points.mean(axis=0) for points in (pooled, truth))
+    along = (centred * ideal).sum(axis=(0, 2))
+    return along / np.sqrt((centred**2).sum(axis=(0, 2)) * (ideal**2).sum())
 
 
 def _leave_out(

@@ -41,6 +41,11 @@ class SMDSGrid:
     kfold_error: Float[np.ndarray, "blocks positions"] | None
     """Median absolute angle error of the same predictions, in label units; None but for a circle of
     known period."""
+    reuse: PermutationTest | None
+    """Where a source's map is applied: cosine of its held-out predictions with the ideal
+    coordinates, in the source's own frame, [blocks, positions]. Its null is of maps fitted to
+    permuted labels and held to the true ones. `test` cannot say that a map is reused: a plane that
+    only happens to lean towards the map's noise carries the labels through it, into any frame."""
     leave_out: LeaveOut | None
     """Leave-one-category-out results, when categories were given."""
 
@@ -84,8 +89,15 @@ def collect(
         controls={name: first(grid("controls", span)) for name, span in spans.items()},
         kfold_r2=None if frame is None else grid("kfold", 0),
         kfold_error=None if frame is None or frame.period is None else grid("kfold", 1),
+        reuse=None
+        if frame is None or design.fit.source is None
+        else _reuse(first(grid("agreement"))),
         leave_out=left_out,
     )
+
+
+def _reuse(agreement: np.ndarray) -> PermutationTest:
+    return permutation_test(agreement[0], agreement[1:])
 
 
 def _test_by_shape(score: np.ndarray, null: np.ndarray) -> PermutationTest:

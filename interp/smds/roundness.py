@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Real, Shaped
 
+from interp.smds.heldout import Rows
 from interp.smds.shapes import ideal_coordinates
 from interp.smds.similarity import pattern_coefficients, split_halves
-from interp.smds.solver import gram
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def roundness(
     *,
     groups: Shaped[np.ndarray, " n"],
     period: float | int,
+    standardise: bool = False,
     n_halves: int = 20,
     n_boot: int = 500,
     level: float = 0.95,
@@ -48,13 +49,16 @@ def roundness(
     nuisance dimensions scores .40 there. Groups are resampled *within* each half, as a group in
     both would bring the noise term back. Sorting the axes pulls the ratio below 1; the bootstrap
     repeats that bias, which the basic interval (2 estimate - quantiles, cut to [0, 1]) removes.
-    Raises ValueError for unusable labels, non-finite activations and fewer than 4 groups.
+    `standardise` divides features by their standard deviation, so that the ellipse is that of
+    standardised features. Raises ValueError for unusable labels, non-finite activations and fewer
+    than 4 groups.
     """
     if not np.isfinite(activations).all():
         row = np.argwhere(~np.isfinite(activations))[0][0]
         raise ValueError(f"activations hold a value that is not finite in row {row}")
     coordinates = ideal_coordinates(y, period=period)
-    rng, kernel = np.random.default_rng(seed), gram(activations)
+    rows = Rows.of(activations).for_fold(np.arange(len(y)), standardise=standardise)
+    rng, kernel = np.random.default_rng(seed), rows @ rows.T
     first = split_halves(groups, n_halves, rng)
     squares = _axes_squared(kernel, coordinates, first.astype(float), (~first).astype(float))
     estimate = _axis_ratios(squares.mean(axis=0, keepdims=True))[0]

@@ -107,13 +107,15 @@ def subspace_similarity(
     shape: str | Shape = "circular",
     period: float | int | None = None,
     alpha: float | int = 1.0,
+    standardise: bool = False,
     n_halves: int = 10,
     n_permutations: int = 200,
     seed: int = 42,
 ) -> SubspaceSimilarity:
     """Compare the label patterns of all positions, read on the same n rows.
 
-    Needs a shape with exact coordinates. `alpha` is the ridge penalty of `weight_cosine` alone.
+    Needs a shape with exact coordinates. `alpha` is the ridge penalty of `weight_cosine` alone;
+    `standardise` divides each position's features by their standard deviation.
 
     Halves are compared across positions (one half of one with the other half of the other), so
     noise that two positions of a sentence share cannot pass for a common plane. What is permuted is
@@ -141,7 +143,8 @@ def subspace_similarity(
         status[later] = rows.status
         if rows.status != "ok":
             continue
-        whole, *bases = np.split(_bases(rows.centred, design), [1])
+        cell = rows.for_fold(np.arange(len(cell)), standardise=standardise)
+        whole, *bases = np.split(_bases(cell, design), [1])
         bases = bases[0].reshape(1 + n_permutations, 2, n_halves, d, k)
         own[later], own_null[:, later] = _split(principal_cosines(bases[:, 0], bases[:, 1]))
         for before, (plane, sides) in earlier.items():

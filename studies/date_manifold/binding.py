@@ -15,7 +15,7 @@ from interp.report import Figure, Section
 from interp.smds import SMDSGrid
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
-from studies.date_manifold.figures import cells
+from studies.date_manifold.maps import score_map
 from studies.date_manifold.scoring import (
     ALPHA,
     Part,
@@ -129,22 +129,9 @@ def _categories(data: Dataset) -> np.ndarray:
 
 
 def _heatmap(found: Detection, grid: SMDSGrid, data: Dataset, whose: str) -> Figure:
-    figure = cells(
-        found.layout,
-        data,
-        grid.score[..., 0],
-        f"Score for the {whose} person's {data.quantity}",
-        "held-out score",
-        status=grid.status,
-        reference={
-            "null": float(np.nanmedian(grid.test.mean)),
-            f"one-hot {data.category_noun}": found.lookup,
-        },
-        survivors=grid.test.survives()[..., 0],
-        survivors_label="survives max-T correction at 5 %",
-    )
+    title = f"Score for the {whose} person's {data.quantity}"
     return Figure(
-        figure,
+        score_map(found.layout, data, grid, title, lookup=found.lookup),
         f"Every cell scored for the {data.quantity} of the person who is "
         f"{'asked for' if whose == 'asked' else 'not asked for'}; words that state the other's "
         'end in "(other)".',

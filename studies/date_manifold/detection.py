@@ -27,7 +27,7 @@ from studies.date_manifold.scoring import (
     Read,
     Settings,
     geometry,
-    lookup_score,
+    lookup,
     score,
 )
 
@@ -66,6 +66,8 @@ class Detection:
     """Leave-one-category-out R2 against permuted labels, [rows, words]."""
     lookup: float
     """Score of a one-hot code of the category: what a lookup table reaches."""
+    lookup_left_out: float
+    """Leave-one-category-out R2 of the same."""
     control: SelfControl
     """The run turned on itself."""
 
@@ -147,9 +149,16 @@ def detect(layout: Layout, read: Read, data: Dataset, settings: Settings) -> Det
         grid=grid,
         order=permutation_test(grid.score[..., 0], grid.controls["order"]),
         left_out=permutation_test(left.r2, left.null_r2),
-        lookup=lookup_score(data, settings, standardise=settings.in_detection),
+        lookup=float(lookup(data, settings, standardise=settings.in_detection).score.item()),
+        lookup_left_out=_lookup_left_out(data, settings),
         control=_self_control(grid, layout, target, kept["cell"], data, settings),
     )
+
+
+def _lookup_left_out(data: Dataset, settings: Settings) -> float:
+    left = lookup(data, settings, leave_out=data.category).leave_out
+    assert left is not None
+    return float(left.r2.item())
 
 
 def _keeping(blocks: Blocks, target: tuple[int, int], kept: dict[str, np.ndarray]) -> Blocks:

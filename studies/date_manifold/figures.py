@@ -5,45 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from jaxtyping import Float
 
-from interp.plots import AttentionView, agreement, circle, heatmap, lines
+from interp.plots import AttentionView, agreement, circle, lines
 from interp.report import Figure, Section, Table
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
 from studies.date_manifold.findings import Landmark
-from studies.date_manifold.scoring import ALPHA, UNIFORM_NULL, Layout, Settings, ideal, noun
-
-
-def marks(data: Dataset) -> dict[str, str]:
-    """The words that a dataset names, and what they are called."""
-    named = {data.source: "source", data.destination: "destination"}
-    return named if data.distractor is None else named | {data.distractor: "distractor"}
-
-
-def cells(
-    layout: Layout,
-    data: Dataset,
-    values: Float[np.ndarray, "rows words"],
-    title: str,
-    colour_label: str,
-    **options,
-) -> go.Figure:
-    """A heatmap of depths by words, with the landmarks marked."""
-    quarters = {f"{share} %": share / 100 * layout.n_blocks for share in (25, 50, 75)}
-    return heatmap(
-        values,
-        row_labels=layout.rows,
-        column_labels=layout.words,
-        title=title,
-        colour_label=colour_label,
-        row_title="depth",
-        column_title="word of the text",
-        marks=marks(data),
-        row_lines=quarters,
-        **options,
-    )
+from studies.date_manifold.maps import cells, marks, score_map
+from studies.date_manifold.scoring import ALPHA, Settings, ideal, noun
 
 
 def sections(
@@ -123,24 +92,14 @@ def _landmark_row(found: Detection, word: str, data: Dataset) -> dict[str, Any]:
 
 
 def _score(found: Detection, data: Dataset) -> Figure:
-    null = UNIFORM_NULL if data.period is not None else float(np.nanmedian(found.grid.test.mean))
-    figure = cells(
-        found.layout,
-        data,
-        found.grid.score[..., 0],
-        f"SMDS score of a {noun(data)}, folds grouped by {data.quantity}",
-        "held-out score",
-        status=found.grid.status,
-        reference={"null": null, f"one-hot {data.category_noun}": found.lookup},
-        survivors=found.survives,
-        survivors_label="survives max-T correction at 5 %",
-    )
+    title = f"SMDS score of a {noun(data)}, folds grouped by {data.quantity}"
+    category = data.category_noun
     return Figure(
-        figure,
-        f"Every cell is scored on rows it was not fitted on; a dot marks a score that survives "
-        f"correction over the whole grid. The null is {null:.2f}, not 0, and a lookup table of "
-        f"{data.category_noun}s reaches the level marked one-hot {data.category_noun}. Hatched "
-        "cells hold one constant vector, so they have no score.",
+        score_map(found.layout, data, found.grid, title, lookup=found.lookup),
+        "Every cell is scored on rows it was not fitted on; a dot marks a score that survives "
+        "correction over the whole grid. The null is not 0, and a lookup table of "
+        f"{category}s reaches the level marked one-hot {category}. Hatched cells hold one "
+        "constant vector, so they have no score.",
     )
 
 
@@ -199,6 +158,7 @@ def _left_out(found: Detection, data: Dataset) -> Figure:
         midpoint=0,
         zmin=-1,
         zmax=1,
+        reference={f"one-hot {category}": max(-1.0, found.lookup_left_out)},
         survivors=found.left_out.survives() & (left.r2 > 0),
         survivors_label="above 0, and survives max-T correction at 5 %",
     )
@@ -218,7 +178,10 @@ def _curves(found: Detection, data: Dataset) -> Figure:
         title=f"Leave-one-{data.category_noun}-out R2 over the depth",
         x_title="depth (block)",
         y_title="R2",
-        references={"no better than the mean": 0},
+        references={
+            "no better than the mean": 0,
+            f"one-hot {data.category_noun}": found.lookup_left_out,
+        },
     )
     figure.update_yaxes(range=[-1, 1])
     figure.update_xaxes(tickangle=-60)

@@ -55,7 +55,7 @@ def claims(
     `places` holds the best middle depth of the source and of the destination; `embedding` the
     source word before any block.
     """
-    words = (data.source, data.destination)
+    words = tuple(dict.fromkeys((data.source, data.destination)))
     made = [
         _survivors(found, data),
         *(_present(found, places[word], data, settings) for word in words),

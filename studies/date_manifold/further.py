@@ -19,6 +19,6 @@ def investigate(
     yield planes.investigate(layout, at_depth, data, settings)
     yield reuse.investigate(found, blocks, data, settings)
     yield rigidity.investigate(found, blocks, data, settings)
-    yield hypotheses.investigate(layout, at_depth, data, settings)
+    yield hypotheses.investigate(found, at_depth, data, settings)
     if data.other is not None:
         yield binding.investigate(found, blocks, at_depth, data, settings)

@@ -12,6 +12,7 @@ from interp.claims import Claim
 from interp.report import Section, Table
 from interp.smds import Discovery, Shape, discover
 from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import Detection
 from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, geometry, noun
 
 
@@ -35,14 +36,20 @@ def _clusters(data: Dataset) -> Shape:
 
 
 def investigate(
-    layout: Layout, cells: Float[np.ndarray, "word n d"], data: Dataset, settings: Settings
+    found: Detection, cells: Float[np.ndarray, "word n d"], data: Dataset, settings: Settings
 ) -> Part:
-    """Shape discovery at source and destination of one depth."""
-    depth = layout.rows[layout.at(settings.depth)]
+    """Shape discovery at source and destination of one depth; `found` is experiment 1."""
+    layout, row = found.layout, found.layout.at(settings.depth)
+    depth = layout.rows[row]
     claims, frames, columns = [], [], {}
     for word in dict.fromkeys((data.source, data.destination)):
-        found = discover(
-            cells[data.words.index(word)],
+        column = data.words.index(word)
+        status = str(found.grid.status[row, column])
+        if status != "ok":
+            claims.append(_untestable(layout, word, status, data))
+            continue
+        ranked = discover(
+            cells[column],
             data.label,
             groups=data.group,
             shapes=shapes(data),
@@ -52,11 +59,13 @@ def investigate(
             alpha=settings.alpha,
             n_permutations=settings.n_permutations,
         )
-        claims.append(_claim(layout, found, word, depth, data))
-        frames.append(_frame(found, word))
+        claims.append(_claim(layout, ranked, word, depth, data))
+        frames.append(_frame(ranked, word))
         columns[f"best shape at {word}, by z / by gain"] = (
-            f"{found.shapes[0]} / {found.leader_by_gain}"
+            f"{ranked.shapes[0]} / {ranked.leader_by_gain}"
         )
+    if not frames:
+        return Part(claims, [])
     table = pd.concat(frames, ignore_index=True)
     caption = (
         f"Shapes at {depth}, ordered by z against each shape's own null of permuted labels; raw "
@@ -66,6 +75,20 @@ def investigate(
     )
     section = Section(f"{layout.model}: which shape fits best?", [Table(table, caption)])
     return Part(claims, [section], columns, {"shapes": table.assign(model=layout.model)})
+
+
+def _statement(word: str, data: Dataset) -> str:
+    return f"At {word} a {noun(data)} fits better than any other shape tried."
+
+
+def _untestable(layout: Layout, word: str, status: str, data: Dataset) -> Claim:
+    return Claim.decide(
+        "Which shape fits best?",
+        _statement(word, data),
+        subject=layout.model,
+        null="each shape's own permutations on the same folds",
+        conditions={f"the cell has a score (it is {status})": None},
+    )
 
 
 def _frame(found: Discovery, word: str) -> pd.DataFrame:
@@ -87,7 +110,7 @@ def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Datase
     second = found.shapes[1]
     return Claim.decide(
         "Which shape fits best?",
-        f"At {word} a {noun(data)} fits better than any other shape tried.",
+        _statement(word, data),
         subject=layout.model,
         estimate=found.lead,
         unit=f"z of {NOUNS.get(best, best)} less z of {NOUNS.get(second, second)} at {depth}",

@@ -8,7 +8,6 @@ with itself on independent halves of the data.
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from sklearn.preprocessing import StandardScaler
 
 from interp.claims import Claim
 from interp.plots import heatmap
@@ -22,8 +21,6 @@ def investigate(
     layout: Layout, cells: Float[np.ndarray, "word n d"], data: Dataset, settings: Settings
 ) -> Part:
     """Experiment 2 on the words of one depth."""
-    if settings.in_geometry:
-        cells = np.stack([StandardScaler().fit_transform(cell) for cell in cells])
     found = subspace_similarity(
         cells,
         data.label,
@@ -31,6 +28,7 @@ def investigate(
         shape=geometry(data),
         period=data.period,
         alpha=settings.alpha,
+        standardise=settings.in_geometry,
         n_permutations=settings.n_permutations,
         seed=settings.seed,
     )
@@ -56,7 +54,7 @@ def _claim(
     data: Dataset,
     settings: Settings,
 ) -> Claim:
-    reliable = all(found.status[word] == "ok" for word in pair)
+    reliable = pair[0] != pair[1] and all(found.status[word] == "ok" for word in pair)
     controls = {
         "without correction": found.similarity[pair],
         "|cosine| of the decoders' weights": found.weight_cosine[pair],

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from sklearn.preprocessing import StandardScaler
 
 from interp.claims import Claim
 from interp.plots import lines
@@ -18,7 +16,7 @@ from interp.report import Figure, Section
 from interp.smds import Roundness, SMDSGrid, roundness
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
-from studies.date_manifold.figures import cells
+from studies.date_manifold.maps import score_map
 from studies.date_manifold.scoring import (
     ALPHA,
     Part,
@@ -26,7 +24,7 @@ from studies.date_manifold.scoring import (
     Settings,
     family_null,
     geometry,
-    lookup_score,
+    lookup,
     score,
 )
 
@@ -38,11 +36,11 @@ def investigate(found: Detection, read: Read, data: Dataset, settings: Settings)
     """Experiment 4 on one model; `found` is its experiment 1."""
     fit: dict[str, Any] = {"orthonormal": True, "standardise": settings.in_geometry}
     grid = score(read(), data, settings, progress=f"{found.layout.model}: rigidity", **fit)
-    lookup = lookup_score(data, settings, **fit)
-    layout, survives = found.layout, grid.test.survives()[..., 0]
+    table_score = lookup(data, settings, **fit).score.item()
+    layout = found.layout
     row, source = layout.at(settings.depth), data.words.index(data.source)
-    claims = [_rigid(found, grid, (row, source), lookup, data)]
-    figures = [_heatmap(found, grid, survives, lookup, data)]
+    claims = [_rigid(found, grid, (row, source), table_score, data)]
+    figures = [_heatmap(found, grid, table_score, data)]
     columns = {f"orthonormal score at {data.source}": grid.score[row, source, 0]}
     table = layout.table(
         {
@@ -51,7 +49,7 @@ def investigate(found: Detection, read: Read, data: Dataset, settings: Settings)
             "null_mean": grid.test.mean[..., 0],
             "z": grid.test.z[..., 0],
             "p_family": grid.test.p_family[..., 0],
-            "survives": survives,
+            "survives": grid.test.survives()[..., 0],
         }
     )
     tables = {"rigidity": table}
@@ -72,20 +70,22 @@ def _roundness(
     found: dict[str, list[Roundness]] = {word: [] for word in words}
     for _, activations in read():
         for word, results in found.items():
-            cell: Float[np.ndarray, "n d"] = activations[data.words.index(word)]
-            if settings.in_geometry:
-                cell = StandardScaler().fit_transform(cell)
             assert data.period is not None
             results.append(
                 roundness(
-                    cell, data.label, groups=data.group, period=data.period, seed=settings.seed
+                    activations[data.words.index(word)],
+                    data.label,
+                    groups=data.group,
+                    period=data.period,
+                    standardise=settings.in_geometry,
+                    seed=settings.seed,
                 )
             )
     return found
 
 
 def _rigid(
-    found: Detection, grid: SMDSGrid, cell: tuple[int, int], lookup: float, data: Dataset
+    found: Detection, grid: SMDSGrid, cell: tuple[int, int], table_score: float, data: Dataset
 ) -> Claim:
     p, null = family_null(grid, cell)
     return Claim.decide(
@@ -97,7 +97,7 @@ def _rigid(
         null=null,
         controls={
             "ridge regression": found.grid.score[*cell, 0],
-            f"one-hot {data.category_noun}, orthonormal": lookup,
+            f"one-hot {data.category_noun}, orthonormal": table_score,
         },
         conditions={f"family-wise p of the score <= {ALPHA}": bool(p <= ALPHA)},
     )
@@ -121,25 +121,10 @@ def _round(found: Detection, ratio: Roundness, word: str, row: int, data: Datase
     )
 
 
-def _heatmap(
-    found: Detection, grid: SMDSGrid, survives: np.ndarray, lookup: float, data: Dataset
-) -> Figure:
-    figure = cells(
-        found.layout,
-        data,
-        grid.score[..., 0],
-        "Score of an orthonormal projection",
-        "held-out score",
-        status=grid.status,
-        reference={
-            "null": float(np.nanmedian(grid.test.mean)),
-            f"one-hot {data.category_noun}": lookup,
-        },
-        survivors=survives,
-        survivors_label="survives max-T correction at 5 %",
-    )
+def _heatmap(found: Detection, grid: SMDSGrid, table_score: float, data: Dataset) -> Figure:
+    title = "Score of an orthonormal projection"
     return Figure(
-        figure,
+        score_map(found.layout, data, grid, title, lookup=table_score),
         "A projection that may turn but not stretch or weigh features against their noise: the "
         "figure must stand out from the activations as they are. Low scores are no sign of an "
         "ellipse; a perfect circle beside twenty nuisance dimensions scores .40 here.",

@@ -87,8 +87,9 @@ class Layout:
 
     @property
     def middle(self) -> range:
-        """Rows between 25 and 75 % of the depth."""
-        return range(-(-self.n_blocks // 4), 3 * self.n_blocks // 4 + 1)
+        """Rows between 25 and 75 % of the depth; of a single block, that block."""
+        first = -(-self.n_blocks // 4)
+        return range(first, max(first, 3 * self.n_blocks // 4) + 1)
 
     def at(self, percent: float) -> int:
         """The row at this depth; row k is the output of k blocks."""
@@ -166,11 +167,10 @@ def score(
     )
 
 
-def lookup_score(data: Dataset, settings: Settings, **fit: Any) -> float:
-    """Score of a one-hot code of the category: what a lookup table reaches."""
+def lookup(data: Dataset, settings: Settings, **options: Any) -> SMDSGrid:
+    """The grid of one cell, a one-hot code of the category: what a lookup table reaches."""
     cells = data.one_hot()[None]
-    grid = score([("lookup", cells)], data, settings, n_permutations=1, **fit)
-    return float(grid.score[0, 0, 0])
+    return score([("lookup", cells)], data, settings, n_permutations=1, **options)
 
 
 def predictions(

@@ -1,0 +1,251 @@
+"""The experiments that follow detection: verdicts on planes, maps and figures that were planted."""
+
+import dataclasses
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from planted_texts import (
+    RADIUS,
+    ROWS,
+    SETTINGS,
+    SHOWN,
+    blocks,
+    directions,
+    few_words,
+    figure,
+    layout,
+    shown,
+)
+
+from interp.claims import Claim
+from interp.smds import ideal_coordinates
+from studies.date_manifold import binding, hypotheses, planes, reuse, rigidity
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import Detection, detect
+from studies.date_manifold.scoring import Part, ideal
+
+N = 240
+RAW = dataclasses.replace(SETTINGS, standardise="none")
+
+
+@cache
+def _dates() -> Dataset:
+    return few_words("birthday", N)
+
+
+def _detected(data: Dataset, planted: dict[str, np.ndarray], *, d: int = 24) -> Detection:
+    return detect(layout(data), partial(blocks, data, planted, d=d), data, SETTINGS)
+
+
+def _claim(part: Part, beginning: str) -> Claim:
+    (claim,) = (claim for claim in part.claims if claim.statement.startswith(beginning))
+    return claim
+
+
+# --- experiment 2: planes ------------------------------------------------------------------------
+
+
+def _planes(seeds: tuple[int, ...]) -> Part:
+    """Experiment 2 with a circle at source and destination, in the planes of these seeds."""
+    data = _dates()
+    words = (data.source, data.destination)
+    planted = {w: figure(data, seed=seed) for w, seed in zip(words, seeds, strict=False)}
+    return planes.investigate(layout(data), shown(data, planted), data, SETTINGS)
+
+
+def test_one_plane_at_two_words_is_called_one_plane():
+    part = _planes((1, 1))
+    (claim,) = part.claims
+    assert claim.verdict == "supported"
+    # sampling carries the corrected similarity a little to both sides of 1
+    assert claim.estimate == pytest.approx(1, abs=0.03)
+    assert part.row["same plane, [month] and birthday"] == claim.estimate
+    assert part.row["same plane, [month] and birthday: p"] == 1 / (SETTINGS.n_permutations + 1)
+    table = part.tables["planes"].set_index(["first", "second"])
+    assert len(table) == 10 and table.loc[("[month]", "birthday")].corrected == claim.estimate
+
+
+def test_two_planes_at_two_words_are_not_called_one():
+    (claim,) = _planes((1, 2)).claims
+    assert claim.verdict == "not supported"
+    assert claim.estimate is not None and claim.estimate < 0.5
+
+
+def test_words_without_a_pattern_are_not_compared():
+    part = _planes(())
+    (claim,) = part.claims
+    assert claim.verdict == "not testable here" and claim.estimate is None
+    assert np.isnan(part.row["same plane, [month] and birthday"])
+
+
+def test_the_figure_of_planes_boxes_the_pair_and_leaves_the_diagonal_undefined():
+    similarity, cosine = (block.figure for block in _planes((1, 1)).sections[0].body)
+    pair = {(shape.x0 + 0.5, shape.y0 + 0.5) for shape in similarity.layout.shapes}
+    assert pair == {(1, 4), (4, 1)}
+    for drawn in (similarity, cosine):
+        values, hover = drawn.data[0].z, np.array(drawn.data[0].hovertext)
+        assert np.isnan(np.diag(values)).all()
+        assert all(text.endswith("undefined: the word itself") for text in np.diag(hover))
+        assert np.isfinite(values[1, 4]) and values[1, 4] == values[4, 1]
+        assert hover[0, 1].endswith("undefined: constant")
+
+
+# --- experiment 3: reuse -------------------------------------------------------------------------
+
+
+@cache
+def _reused(*, same: bool, scale: float) -> tuple[Detection, Part]:
+    """Experiment 3 with a circle at the source and one of another offset and scale at the
+    destination, in the same plane or in one at right angles."""
+    data, axes = _dates(), directions(4)
+    circle, plane = RADIUS * ideal(data), axes[:2] if same else axes[2:]
+    planted = {data.source: circle @ axes[:2], data.destination: scale * circle @ plane + 40}
+    found = _detected(data, planted)
+    return found, reuse.investigate(found, partial(blocks, data, planted), data, SETTINGS)
+
+
+def test_a_map_is_found_where_its_plane_is_whatever_the_scale_and_offset():
+    found, part = _reused(same=True, scale=3)
+    (claim,) = part.claims
+    assert claim.verdict == "supported"
+    assert claim.estimate == part.row["map of [month] at birthday: agreement"]
+    assert claim.estimate is not None and claim.estimate > 0.9
+    # a map of the word's own, from 160 rows of 24 features, is hardly the better one
+    own = found.grid.score[SHOWN, 4, 0]
+    assert claim.controls["score of the borrowed map"] == pytest.approx(own, abs=0.05)
+    table = part.tables["reuse"]
+    survivors = table[table.reused][["depth", "word"]].to_numpy().tolist()
+    assert survivors == [[ROWS[SHOWN], "[month]"], [ROWS[SHOWN], "birthday"]]
+    assert set(table[table.word == "[name]"].status) == {"constant"}
+
+
+def test_a_circle_in_another_plane_is_found_by_its_own_map_and_not_called_reuse():
+    found, part = _reused(same=False, scale=1)
+    (claim,) = part.claims
+    assert found.survives[SHOWN, 4]
+    assert claim.verdict == "not supported"
+    assert float(claim.controls["score of its own map at birthday"]) > 0.8
+    assert claim.estimate is not None and abs(claim.estimate) < 0.5
+
+
+def test_a_map_is_never_scored_on_the_rows_it_was_fitted_on():
+    """Fitted on them, noise of more dimensions than rows would score 1 at the source."""
+    data, d = few_words("birthday", 60), 200
+    found = _detected(data, {}, d=d)
+    part = reuse.investigate(found, partial(blocks, data, {}, d=d), data, SETTINGS)
+    assert part.claims[0].verdict == "not supported"
+    at_source = part.tables["reuse"].query("word == '[month]'")
+    # within five standard deviations of the null, and that of isotropic predictions is .397
+    assert at_source.agreement_z.abs().max() < 5 and (at_source.score < 0.45).all()
+    assert not at_source.reused.any()
+
+
+# --- experiment 4: rigidity and roundness --------------------------------------------------------
+
+
+def _rigidity(cell: np.ndarray, *, settings=SETTINGS) -> tuple[Detection, Part]:
+    data = _dates()
+    planted = {data.source: cell}
+    found = _detected(data, planted)
+    return found, rigidity.investigate(found, partial(blocks, data, planted), data, settings)
+
+
+def test_a_circle_without_nuisance_is_rigid_and_round():
+    _, part = _rigidity(figure(_dates()))
+    assert _claim(part, "A projection that cannot stretch").verdict == "supported"
+    claim = _claim(part, "At [month] the circle of the date is round")
+    assert claim.verdict == "supported"
+    assert claim.estimate is not None and claim.estimate > 0.85
+    assert part.row["axis ratio at [month]"] == claim.estimate
+    elsewhere = _claim(part, "At birthday the circle of the date is round")
+    assert elsewhere.verdict == "not testable here" and elsewhere.estimate is None
+    assert set(part.tables["roundness"].word) == {"[month]", "birthday"}
+
+
+def test_an_ellipse_is_not_round():
+    data = _dates()
+    ellipse = ideal(data) * [RADIUS, RADIUS / 4] @ directions(2)
+    _, part = _rigidity(ellipse, settings=RAW)
+    claim = _claim(part, "At [month] the circle of the date is round")
+    assert claim.verdict == "not supported"
+    assert claim.estimate == pytest.approx(1 / 4, abs=0.1)
+
+
+def test_nuisance_hides_a_circle_from_a_rigid_projection_and_leaves_it_round():
+    nuisance = 12 * np.random.default_rng(6).standard_normal((N, 16)) @ directions(16, seed=7)
+    found, part = _rigidity(figure(_dates()) + nuisance, settings=RAW)
+    assert found.survives[SHOWN, 1]
+    rigid = _claim(part, "A projection that cannot stretch")
+    assert rigid.controls["ridge regression"] > 0.7
+    assert rigid.estimate is not None and rigid.estimate < 0.5
+    assert _claim(part, "At [month] the circle of the date is round").verdict == "supported"
+
+
+def test_a_line_has_no_roundness():
+    data = few_words("age", 120)
+    planted = {data.source: figure(data)}
+    found = _detected(data, planted)
+    part = rigidity.investigate(found, partial(blocks, data, planted), data, SETTINGS)
+    (claim,) = part.claims
+    assert claim.verdict == "supported" and set(part.tables) == {"rigidity"}
+
+
+# --- which shape? --------------------------------------------------------------------------------
+
+
+def test_a_planted_circle_is_discovered_and_noise_is_no_circle():
+    data = _dates()
+    planted = {data.source: figure(data)}
+    cells = shown(data, planted)
+    part = hypotheses.investigate(_detected(data, planted), cells, data, SETTINGS)
+    at_source, at_destination = part.claims
+    assert at_source.verdict == "supported" and at_destination.verdict == "not supported"
+    assert part.row["best shape at [month], by z / by gain"] == "circular / circular"
+    table = part.tables["shapes"]
+    tried = {"circular", "linear", "semicircular", "spiral", "log_linear", "month clusters"}
+    assert set(table["shape"]) == tried and len(table) == 2 * len(tried)
+
+
+def test_a_constant_word_is_asked_nothing():
+    data = _dates()
+    found = _detected(data, {})
+    data = dataclasses.replace(data, destination="[name]")
+    part = hypotheses.investigate(found, shown(data, {}), data, SETTINGS)
+    assert part.claims[1].verdict == "not testable here"
+    assert "constant" in part.claims[1].reason
+
+
+# --- two people ----------------------------------------------------------------------------------
+
+
+def _bound(*, bag: bool) -> Part:
+    """Binding with the asked date at the destination, and in a bag the other's beside it."""
+    data = few_words("birthday", N, people=2)
+    assert data.other is not None
+    axes = directions(4)
+    cell = RADIUS * ideal(data) @ axes[:2]
+    if bag:
+        cell += RADIUS * ideal_coordinates(data.other, period=data.period) @ axes[2:]
+    planted = {data.destination: cell}
+    found = _detected(data, planted)
+    read, at_depth = partial(blocks, data, planted), shown(data, planted)
+    return binding.investigate(found, read, at_depth, data, SETTINGS)
+
+
+def test_the_asked_date_alone_is_recall():
+    part = _bound(bag=False)
+    (claim,) = part.claims
+    assert claim.verdict == "supported"
+    assert claim.controls["R2 of the asked date"] > 0.8
+    assert claim.controls["R2 of the other date"] < 0.1
+    asked = part.row["R2 of the asked date at birthday"]
+    assert asked == pytest.approx(claim.controls["R2 of the asked date"], abs=1e-6)
+
+
+def test_a_bag_of_both_dates_is_not_recall():
+    (claim,) = _bound(bag=True).claims
+    assert claim.verdict == "not supported"
+    asked, other = (claim.controls[f"R2 of the {whose} date"] for whose in ("asked", "other"))
+    assert min(asked, other) > 0.8
+    assert claim.estimate == pytest.approx(asked - other)
