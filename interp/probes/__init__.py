@@ -1,0 +1,20 @@
+"""Linear probes and concept directions, each beside its null, its controls and its naive twin."""
+
+from interp.probes.direction import Direction, concept_direction
+from interp.probes.grid import probe_grid
+from interp.probes.projection import Projection, project
+from interp.probes.result import ProbeGrid
+from interp.probes.rowspace import RowSpace
+from interp.probes.transfer import Transfer, transfer_matrix
+
+__all__ = [
+    "Direction",
+    "ProbeGrid",
+    "Projection",
+    "RowSpace",
+    "Transfer",
+    "concept_direction",
+    "probe_grid",
+    "project",
+    "transfer_matrix",
+]

@@ -1,0 +1,150 @@
+"""Linear probes over a grid of blocks and positions, with the controls a claim needs, in one call.
+
+1. Folds and label permutations are laid out once, so that every cell of every block is held to the
+   same ones and max-T corrects over the grid (`interp.probes.permutation`).
+2. Blocks are read one at a time; each cell is scored by held-out probes of the true labels, of
+   their permutations and of control tasks, all on one rotation per fold (`interp.probes.heldout`).
+3. Beside each score stand what a reader would otherwise have to ask for: chance and the majority,
+   the surface probe, selectivity (Hewitt & Liang 2019, "Designing and interpreting probes with
+   control tasks"), and the score that folds which split groups would have given.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, cast
+
+import numpy as np
+from jaxtyping import Integer, Shaped
+from joblib import Parallel, delayed, parallel_config
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from interp.probes.cells import CellDesign, CellScores, score_cell
+from interp.probes.design import Design, Samples, lay_out
+from interp.probes.options import Options
+from interp.probes.result import ProbeGrid, collect
+
+Task = tuple[np.ndarray, CellDesign]
+
+
+def probe_grid(
+    blocks: Iterable[tuple[str, Shaped[np.ndarray, "rows d"]]],
+    y: Shaped[np.ndarray, " rows"],
+    *,
+    groups: Shaped[np.ndarray, " rows"],
+    units: Shaped[np.ndarray, " rows"] | None = None,
+    cells: Mapping[str, Integer[np.ndarray, " _"]] | None = None,
+    types: Shaped[np.ndarray, " rows"] | None = None,
+    surface: Shaped[np.ndarray, "rows d_surface"] | None = None,
+    kind: Literal["classes", "numbers"] = "classes",
+    n_splits: int = 5,
+    seed: int = 42,
+    C: float | int = 1.0,
+    standardise: bool = True,
+    n_permutations: int = 200,
+    n_controls: int = 5,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    max_rows: int | None = 2000,
+    n_jobs: int | None = None,
+    progress: bool | str = True,
+) -> ProbeGrid:
+    """Probe every cell of every block for `y`, held to a permutation null, baselines and controls.
+
+    Args:
+        blocks: (name, activations [rows, d]) read one at a time, so a store can stream.
+        y: label of each row: classes, or numbers for ridge regression.
+        groups: rows that folds never split, such as those of a transcript.
+        units: exchangeable unit of each row, such as its turn; carries one label within one group.
+            Labels are permuted among the units of each group that holds several labels, and among
+            groups of the same fold where groups carry one. None: the groups.
+        cells: name -> its rows, such as those of a position role; None: one cell "all".
+        types: token type of each row, for control tasks; None: no selectivity.
+        surface: activations [rows, d] of a surface baseline, such as `hook_embed`; None: none.
+        kind: "classes" (balanced logistic regression) or "numbers" (ridge regression).
+        n_splits: folds, stratified by class as far as groups allow.
+        C: inverse strength of the L2 penalty as in scikit-learn; ridge regression takes 1 / C.
+        standardise: scale features by the training rows' mean and standard deviation.
+        n_permutations: B; no p value falls below 1 / (B + 1).
+        n_controls: control tasks drawn, each a label per type from the labels' distribution.
+        n_boot: bootstrap resamples of groups; 0 gives no intervals.
+        level: confidence level of intervals.
+        max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
+        n_jobs: worker processes, each with one BLAS thread; None takes every core.
+        progress: a progress bar, under a name if one is given.
+
+    Raises ValueError for arrays of different lengths, one class overall, numbers that are not
+    finite, fewer groups than folds, a unit with two labels or groups, labels that no permutation
+    changes, rows or options out of range or unknown, and blocks of the wrong length.
+    """
+    options = Options(
+        kind=kind, n_splits=n_splits, seed=seed, C=C, standardise=standardise,
+        n_permutations=n_permutations, n_controls=n_controls, n_boot=n_boot, level=level,
+        max_rows=max_rows,
+    )  # fmt: skip
+    samples = Samples(y, groups, groups if units is None else units, types)
+    design = lay_out(samples, {"all": np.arange(len(y))} if cells is None else cells, options)
+    return _grid(blocks, surface, design, n_jobs or os.cpu_count() or 1, progress)
+
+
+def _grid(
+    blocks: Iterable[tuple[str, np.ndarray]],
+    surface: np.ndarray | None,
+    design: Design,
+    n_jobs: int,
+    progress: bool | str,
+) -> ProbeGrid:
+    names: list[str] = []
+    tasks = _tasks(blocks, surface, design, names)
+    scored = list(_score(tasks, n_jobs, progress))
+    width = len(design.cells)
+    below, grid = (scored[:width], scored[width:]) if surface is not None else (None, scored)
+    if not grid:
+        raise ValueError("blocks is empty; at least one (name, activations) is needed")
+    return collect(names, grid, below, design)
+
+
+def _tasks(
+    blocks: Iterable[tuple[str, np.ndarray]],
+    surface: np.ndarray | None,
+    design: Design,
+    names: list[str],
+) -> Iterator[Task]:
+    """The surface's cells without a null, then those of each block; `names` fills on the way."""
+    if surface is not None:
+        _check_rows("surface", surface, design)
+        for cell in design.cells.values():
+            bare = replace(cell.shared, labels=cell.shared.labels[:1], n_permutations=0, n_boot=0)
+            yield surface[cell.rows], bare
+    for name, activations in blocks:
+        _check_rows(f"block {name!r}", activations, design)
+        names.append(name)
+        for cell in design.cells.values():
+            yield activations[cell.rows], cell.shared
+        del activations  # or it would be held while the next block is read
+
+
+def _check_rows(name: str, activations: np.ndarray, design: Design) -> None:
+    if activations.ndim != 2 or len(activations) != design.n_rows:
+        raise ValueError(f"{name} is {activations.shape}, not [{design.n_rows} rows, d]")
+
+
+def _score(tasks: Iterable[Task], n_jobs: int, progress: bool | str) -> Iterator[CellScores]:
+    name = progress if isinstance(progress, str) else None
+    with (
+        tqdm(unit=" cells", desc=name, disable=not progress) as bar,
+        threadpool_limits(1, user_api="blas"),
+        parallel_config("loky", inner_max_num_threads=1),
+    ):
+        # pre_dispatch bounds the look-ahead, and so the memory, whatever the number of blocks.
+        parallel = Parallel(
+            n_jobs,
+            return_as="generator",
+            pre_dispatch="n_jobs + 1",
+            batch_size=1,  # pyright: ignore[reportArgumentType]  (joblib annotates its default)
+        )
+        scored = parallel(delayed(score_cell)(rows, design) for rows, design in tasks)
+        for result in cast(Iterator[CellScores], scored):
+            bar.update()
+            yield result
