@@ -1,0 +1,1 @@
+"""Does a language model keep two speakers apart, and at which tokens and depths?"""

@@ -1,0 +1,162 @@
+"""From conversations to a row of activations for every token, with who says it and its role."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.extract import extract
+from interp.model import pattern, residual_stream
+from interp.plots import AttentionView, attention
+from interp.positions import Sample
+from interp.store import Store
+from studies.speaker_role.data import Conversation, label_tokens
+
+SHOWN_TURNS = 8
+"""Turns of the attention view: a page can hold the patterns of some 150 tokens."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Every labelled token of all conversations; one row each."""
+
+    store: Store
+    """Activations [conversation, slot, d]; a slot is the place of a token among the labelled."""
+    depths: tuple[str, ...]
+    """Names of the store's hooks."""
+    percent: Float[np.ndarray, " depths"]
+    """Their depth in % of the blocks; 0 is the embedding, 100 is after the final norm."""
+    classes: tuple[str, ...]
+    """Names of the speakers."""
+    conversation: Int[np.ndarray, " row"]
+    """Number of the conversation."""
+    slot: Int[np.ndarray, " row"]
+    """Place of the token in the store."""
+    role: Shaped[np.ndarray, " row"]
+    """Role of the token."""
+    speaker: Int[np.ndarray, " row"]
+    """Number of the speaker: the label."""
+    turn: Int[np.ndarray, " row"]
+    """Number of the turn over all conversations: the exchangeable unit."""
+    group: Int[np.ndarray, " row"]
+    """Number of the transcript: what folds never split."""
+    rotation: Int[np.ndarray, " row"]
+    """How often the names were exchanged."""
+    type: Int[np.ndarray, " row"]
+    """Token id."""
+
+    def read(self, depth: int) -> Float[np.ndarray, "row d"]:
+        """Activations of all rows at one depth."""
+        return self.store.read(self.store.hooks[depth])[self.conversation, self.slot]
+
+    def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, "row d"]]]:
+        """Activations of all rows, one depth at a time."""
+        for number, name in enumerate(self.depths):
+            yield name, self.read(number)
+
+    def cells(self, among: Bool[np.ndarray, " row"] | None = None) -> dict[str, np.ndarray]:
+        """Rows of each role, in the order in which roles first occur."""
+        kept = np.ones(len(self.role), dtype=bool) if among is None else among
+        _, first = np.unique(self.role, return_index=True)
+        return {
+            str(role): np.flatnonzero((self.role == role) & kept)
+            for role in self.role[np.sort(first)]
+        }
+
+
+def read(
+    model: TransformerBridge,
+    talks: Sequence[Conversation],
+    *,
+    depths: Sequence[float],
+    out: Path,
+    batch_size: int,
+) -> Tokens:
+    """The residual stream at these depths (in %, all of them if there are none) and every labelled
+    token, in a store that a later run finds again."""
+    stream = residual_stream(model)
+    last = len(stream) - 1
+    rows = sorted({last if p == 100 else round(p / 100 * (last - 1)) for p in depths} or range(last + 1))  # fmt: skip # noqa: E501
+    samples, columns = _slots(model, talks)
+    store = extract(
+        model,
+        samples,
+        hooks=[stream[row] for row in rows],
+        out=out / "speaker_role-{key}",
+        batch_size=batch_size,
+    )
+    assert isinstance(store, Store)
+    named = ["embedding", *(f"block {b}" for b in range(last - 1)), "final norm"]
+    percent = np.array([100.0 if row == last else 100 * row / (last - 1) for row in rows])
+    classes = talks[0].rendered.names
+    return Tokens(store, tuple(named[row] for row in rows), percent, classes, **columns)
+
+
+def _slots(
+    model: TransformerBridge, talks: Sequence[Conversation]
+) -> tuple[list[Sample], dict[str, np.ndarray]]:
+    """Samples whose spans are their labelled tokens, by slot, and what is known of each row."""
+    encoded = model.tokenizer([talk.text for talk in talks], return_offsets_mapping=True)
+    found = []
+    for talk, offsets in zip(talks, encoded["offset_mapping"], strict=True):
+        labels = label_tokens(offsets, talk)
+        found.append((labels, np.flatnonzero(labels.role != "")))
+    width = max(len(kept) for _, kept in found)
+    groups = np.unique([_whole(talk.group) for talk in talks], return_inverse=True)[1]
+    samples, parts, turns = [], [], 0
+    for number, (talk, (labels, kept)) in enumerate(zip(talks, found, strict=True)):
+        offsets = encoded["offset_mapping"][number]
+        # A store's samples have equal positions: a shorter text repeats its last token, unread.
+        places = np.append(kept, np.full(width - len(kept), kept[-1]))
+        spans = {f"{slot:05d}": tuple(offsets[place]) for slot, place in enumerate(places)}
+        samples.append(Sample(talk.text, spans))
+        n = len(kept)
+        parts.append(
+            {
+                "conversation": np.full(n, number),
+                "slot": np.arange(n),
+                "role": labels.role[kept],
+                "speaker": labels.speaker[kept],
+                "turn": turns + labels.turn[kept],
+                "group": np.full(n, groups[number]),
+                "rotation": np.full(n, talk.rotation),
+                "type": np.array(encoded["input_ids"][number])[kept],
+            }
+        )
+        turns += len(talk.rendered.turns)
+    return samples, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _whole(name: str) -> str:
+    """The transcript that a piece was cut from."""
+    return re.sub(r" \d+/\d+$", "", name)
+
+
+def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView | None:
+    """Attention patterns of the first turns of a conversation, in the block with the head that
+    attends most from the last token back to the tags; None for texts without tags."""
+    turns = talk.rendered.turns[:SHOWN_TURNS]
+    tags = talk.rendered.tags[: len(turns)]
+    if not tags:
+        return None
+    text = talk.text[: turns[-1][1]]
+    encoded = model.tokenizer(text, return_offsets_mapping=True)
+    starts, stops = np.array(encoded["offset_mapping"]).T
+    tagged = np.array([any(a < e and b > s for s, e in tags) for a, b in zip(starts, stops, strict=True)])  # fmt: skip # noqa: E501
+    names = [pattern(block) for block in range(model.cfg.n_layers)]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(
+            torch.tensor([encoded["input_ids"]], device=model.cfg.device),
+            names_filter=names,
+            output_attentions=False,
+            use_cache=False,
+        )
+    back = torch.tensor(np.flatnonzero(tagged))
+    attended = torch.stack([cache[name][0, :, -1].float().cpu()[:, back].sum(1) for name in names])
+    block = int(attended.max(dim=1).values.argmax())
+    return attention(model, text, block, heads=attended[block].argsort(descending=True).tolist())
