@@ -130,7 +130,7 @@ def test_a_mark_or_labels_that_fit_no_column_are_refused():
         grid(scores(), column_labels=["a", "b", "c"])
 
 
-def test_a_boxed_cell_has_a_frame_and_its_value_beside_it_towards_the_inside():
+def test_a_boxed_cell_has_a_frame_and_its_value_inside_or_beside_it():
     values = scores()
     values[1, 3] = np.nan
     figure = grid(values, boxed=[(0, 1), (1, 3)])
@@ -138,9 +138,20 @@ def test_a_boxed_cell_has_a_frame_and_its_value_beside_it_towards_the_inside():
     assert frames == [(0.5, 1.5, -0.5, 0.5), (2.5, 3.5, 0.5, 1.5)]
     first, second = figure.layout.annotations
     assert (first.text, first.y, second.text, second.y) == ("<b>0.09</b>", 0, "<b>undefined</b>", 1)
-    assert first.x > 1.5 and first.xanchor == "left"
-    assert second.x < 2.5 and second.xanchor == "right"
+    assert 0.5 < first.x < 1 and 2.5 < second.x < 3 and first.xanchor == second.xanchor == "left"
     assert not grid(values).layout.shapes
+    # narrow cells hold no number: it stands beside them, towards the inside
+    many = heatmap(
+        np.tile(scores(), 4),
+        row_labels=list("abc"),
+        column_labels=[str(number) for number in range(16)],
+        title="t",
+        colour_label="z",
+        boxed=[(0, 1), (1, 15)],
+    )
+    first, second = many.layout.annotations
+    assert first.x > 1.5 and first.xanchor == "left"
+    assert second.x < 14.5 and second.xanchor == "right"
 
 
 @pytest.mark.parametrize("cell", [(3, 0), (0, 4), (-1, 0), (0, -1)])

@@ -18,6 +18,9 @@ from interp.plots.style import INK, QUIET, UNDEFINED, Number, escape, escape_all
 # Beyond this many columns upright labels would touch, at the width a report gives a figure.
 LABELLED_COLUMNS = 64
 
+# Up to this many columns a cell holds its own value.
+WIDE_COLUMNS = 10
+
 # Pixels that leave room for a row's label; the rest of the height is title, legend and columns.
 ROW_HEIGHT = 18
 
@@ -252,12 +255,13 @@ def _boxes(figure: go.Figure, values: np.ndarray, cells: Sequence[tuple[int, int
             line={"color": INK, "width": 2.5},
         )
         value = values[row, column]
-        left = column > columns / 2  # towards the inside, where there is room
+        wide = columns <= WIDE_COLUMNS
+        left = column > columns / 2  # beside a narrow cell, towards the inside, where there is room
         figure.add_annotation(
             text=f"<b>{'undefined' if np.isnan(value) else f'{value:.2f}'}</b>",
-            x=column - 0.6 if left else column + 0.6,
+            x=column - 0.45 if wide else column - 0.6 if left else column + 0.6,
             y=row,
-            xanchor="right" if left else "left",
+            xanchor="left" if wide or not left else "right",
             showarrow=False,
             font={"size": 12},
             bgcolor="rgba(255,255,255,0.85)",

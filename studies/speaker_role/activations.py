@@ -105,7 +105,9 @@ def _slots(
     found = []
     for talk, offsets in zip(talks, encoded["offset_mapping"], strict=True):
         labels = label_tokens(offsets, talk)
-        found.append((labels, np.flatnonzero(labels.role != "")))
+        # Not the first token: attention's sink, whose norm of hundreds of times the others' would
+        # be the mean of its class.
+        found.append((labels, 1 + np.flatnonzero(labels.role[1:] != "")))
     width = max(len(kept) for _, kept in found)
     groups = np.unique([_whole(talk.group) for talk in talks], return_inverse=True)[1]
     samples, parts, turns = [], [], 0
@@ -148,6 +150,7 @@ def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView
     encoded = model.tokenizer(text, return_offsets_mapping=True)
     starts, stops = np.array(encoded["offset_mapping"]).T
     tagged = np.array([any(a < e and b > s for s, e in tags) for a, b in zip(starts, stops, strict=True)])  # fmt: skip # noqa: E501
+    tagged[0] = False  # looked at by every head, whatever it says
     names = [pattern(block) for block in range(model.cfg.n_layers)]
     with torch.no_grad():
         _, cache = model.run_with_cache(

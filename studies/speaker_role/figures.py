@@ -53,13 +53,14 @@ def comparison(every: list[Probing]) -> Table:
                 "embedding": np.nan if grid.surface is None else grid.surface[role],
                 "names exchanged": np.nan if found.exchange is None else found.exchange.accuracy,
                 "one direction": np.nan if direction is None else direction.accuracy,
-                "naive": np.nan if found.naive is None else found.naive,
+                "naive": np.nan if found.naive is None else found.naive.token_wise,
                 "majority": np.nan if grid.majority is None else grid.majority[role],
             }
         )
     caption = (
         "Each model at its best cell of a role that does not name the speaker. Naive: one "
-        "transcript as written, folds that split turns. Majority: plain accuracy of always "
+        "transcript as written, its commonest role at the last depth, folds that split turns. "
+        "Majority: plain accuracy of always "
         "answering the commoner speaker."
     )
     return Table(pd.DataFrame(rows), caption)
@@ -121,7 +122,8 @@ def _by_role(found: Probing) -> Table:
         "leaky": "folds split turns",
         "direction_accuracy": "one direction",
     }
-    return Table(best[list(named)].rename(columns=named), "Every role at its best depth.")
+    shown = best[list(named)].rename(columns=named).reset_index(drop=True)
+    return Table(shown, "Every role at its best depth.")
 
 
 def _selectivity(found: Probing) -> Figure:
@@ -135,8 +137,9 @@ def _selectivity(found: Probing) -> Figure:
             "selectivity",
             midpoint=0,
         ),
-        "A probe that merely remembers a label for each word would score as well on random labels "
-        "(Hewitt & Liang 2019) and stand at 0.",
+        "The same probe on labels that depend on the word alone (Hewitt & Liang 2019). Below 0 the "
+        "probe has room to remember words and finds them easier to tell than speakers; with names "
+        "exchanged, no word belongs to one speaker, so that memory cannot have made the score.",
     )
 
 
@@ -146,11 +149,12 @@ def _leaky(found: Probing) -> Figure:
             found,
             found.grid.leaky - found.grid.score,
             "What folds that split turns would have added",
-            "balanced accuracy, leaky minus held out",
+            "leaky minus held out",
             midpoint=0,
         ),
         "The same probes with tokens dealt to folds one by one: neighbours in a turn stand on both "
-        "sides. What is red would have been claimed and does not hold.",
+        "sides, and what is red would have been claimed and does not hold. Where names were "
+        "exchanged, the same token is also trained on under the other name, which misleads (blue).",
     )
 
 

@@ -45,8 +45,8 @@ def _controls(found: Probing) -> dict[str, float]:
     controls: dict[str, float] = {"chance": grid.chance}
     if grid.majority is not None:
         controls["plain accuracy of the majority"] = float(grid.majority[role])
-    if grid.surface is not None:
-        controls["same probe on the embedding"] = float(grid.surface[role])
+    if (surface := _surface(found)) is not None:
+        controls["same probe on the embedding"] = surface
     if grid.selectivity is not None:
         controls["selectivity"] = float(grid.selectivity[depth, role])
     controls["AUROC"] = float(grid.auroc[depth, role])
@@ -58,23 +58,29 @@ def _interval(found: Probing) -> tuple[float, float] | None:
     return None if np.isnan(low) else (float(low), float(high))
 
 
+def _surface(found: Probing) -> float | None:
+    """Score of the best cell's embedding; chance where all its tokens are one token."""
+    grid, role = found.grid, found.best[1]
+    if grid.surface is None or grid.surface_status is None:
+        return None
+    if grid.surface_status[role] == "constant":
+        return grid.chance
+    return float(grid.surface[role]) if grid.surface_status[role] == "ok" else None
+
+
 def _beyond_surface(found: Probing) -> Claim:
-    surface = None if found.grid.surface is None else float(found.grid.surface[found.best[1]])
-    defined = surface is not None and np.isfinite(surface)
-    interval = _interval(found)
+    surface, interval = _surface(found), _interval(found)
     return Claim.decide(
         "Where are the speakers kept apart?",
         "The blocks add to what the words themselves give away.",
         subject=found.model,
-        estimate=_score(found) - surface if surface is not None and defined else None,
+        estimate=None if surface is None else _score(found) - surface,
         unit=f"balanced accuracy at {found.where} minus that of the embedding",
-        null="the same probe on the embedding of the same tokens",
-        controls={"the embedding": surface} if surface is not None and defined else {},
+        null="the same probe on the embedding of the same tokens; chance where they are one token",
+        controls={} if surface is None else {"the embedding": surface},
         conditions={
             "the interval of the score lies above the embedding's score": (
-                interval[0] > surface
-                if interval is not None and surface is not None and defined
-                else None
+                None if interval is None or surface is None else interval[0] > surface
             )
         },
     )
@@ -179,17 +185,24 @@ def _late(found: Probing) -> Claim:
 
 def _overstated(found: Probing) -> Claim:
     naive = found.naive
+    controls: dict[str, float] = {}
+    if naive is not None:
+        controls = {
+            "same transcript, whole turns held out": naive.turn_wise,
+            "same role and depth, unseen transcripts": naive.holds,
+        }
     return Claim.decide(
         "What would a naive design have claimed?",
-        "Token-wise folds on one transcript overstate it.",
+        "Token-wise folds on one transcript overstate what holds for its words.",
         subject=found.model,
-        estimate=naive,
-        unit=f"balanced accuracy at {found.where}, one transcript, folds that split turns",
-        null=f"what holds on unseen transcripts: {_score(found):.3f}",
-        controls={"all transcripts, folds that split turns": found.grid.leaky[found.best]},
+        estimate=None if naive is None else naive.token_wise,
+        unit=f"balanced accuracy{'' if naive is None else f' at {naive.where}'}, one transcript, "
+        "folds that split turns",
+        null="the same transcript with whole turns held out",
+        controls=controls,
         conditions={
-            f"it exceeds what holds by more than {NEAR}": (
-                None if naive is None else naive > _score(found) + NEAR
+            f"it exceeds whole turns by more than {NEAR}": (
+                None if naive is None else naive.token_wise > naive.turn_wise + NEAR
             )
         },
     )

@@ -32,6 +32,11 @@ ALPHA = 0.05
 """Family-wise level of every verdict."""
 
 
+FEWEST_TURNS = 10
+"""Turns of a single transcript, or of the piece that fits a context, below which five folds of
+whole turns would hold one or none."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How probes are run."""
@@ -59,6 +64,20 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class Naive:
+    """One transcript as written, scikit-learn's default penalty, at the last depth."""
+
+    where: str
+    """Depth and role, the commonest that does not name the speaker."""
+    token_wise: float
+    """Balanced accuracy with tokens dealt to folds one by one."""
+    turn_wise: float
+    """The same with whole turns held out."""
+    holds: float
+    """The study's own score of this depth and role, on unseen transcripts."""
+
+
+@dataclass(frozen=True)
 class Probing:
     """All that is measured in one model."""
 
@@ -78,8 +97,9 @@ class Probing:
     """The direction of the best role at one depth applied at others."""
     over_roles: Transfer | None
     """The direction of one role applied at others, at the best depth, means per turn."""
-    naive: float | None
-    """Score of the best cell on one transcript as written, token-wise folds."""
+    naive: Naive | None
+    """What one transcript as written would have given; None for a short one, and for texts of
+    one's own."""
 
     @property
     def survives(self) -> Bool[np.ndarray, "depths roles"]:
@@ -139,7 +159,7 @@ def probe(model: str, tokens: Tokens, naive: Tokens | None, settings: Settings) 
         exchange=_across_exchange(tokens, best, settings) if tokens.rotation.any() else None,
         over_depths=_over_depths(tokens, best, settings) if two else None,
         over_roles=_over_roles(tokens, best, settings) if two else None,
-        naive=None if naive is None else _naive(naive, grid, best, settings),
+        naive=None if naive is None else _naive(naive, grid, settings),
     )
 
 
@@ -243,21 +263,32 @@ def _over_roles(tokens: Tokens, cell: tuple[int, int], settings: Settings) -> Tr
     )
 
 
-def _naive(naive: Tokens, grid: ProbeGrid, cell: tuple[int, int], settings: Settings) -> float:
+def _naive(naive: Tokens, grid: ProbeGrid, settings: Settings) -> Naive | None:
     """Token-wise folds on a single transcript: neighbours in a turn stand on both sides."""
-    depth, role = cell
-    rows = naive.cells()[grid.cells[role]]
-    alone = np.arange(len(rows))
-    found = probe_grid(
-        [("naive", naive.read(depth)[rows])],
-        naive.speaker[rows],
-        groups=alone,
-        n_splits=settings.n_splits,
-        seed=settings.seed,
-        C=settings.C,
-        n_permutations=1,
-        n_boot=0,
-        n_jobs=1,
-        progress=False,
+    if len(np.unique(naive.turn)) < FEWEST_TURNS:
+        return None
+    cells = naive.cells()
+    role = max((name for name in cells if name != "tag"), key=lambda name: len(cells[name]))
+    rows, depth = cells[role], len(naive.depths) - 1
+    activations, speaker = naive.read(depth)[rows], naive.speaker[rows]
+
+    def score(groups: np.ndarray) -> float:
+        found = probe_grid(
+            [("naive", activations)],
+            speaker,
+            groups=groups,
+            n_splits=5,
+            seed=settings.seed,
+            n_permutations=1,
+            n_boot=0,
+            n_jobs=1,
+            progress=False,
+        )
+        return float(found.score[0, 0])
+
+    return Naive(
+        where=f"{naive.depths[depth]}, {role}",
+        token_wise=score(np.arange(len(rows))),
+        turn_wise=score(naive.turn[rows]),
+        holds=float(grid.score[depth, grid.cells.index(role)]),
     )
-    return float(found.score[0, 0])

@@ -1,0 +1,276 @@
+"""The speaker study: rows of tokens, verdicts on planted speakers, and whole tiny runs."""
+
+import dataclasses
+import json
+from functools import cache
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from browser import needs_browser, visit
+from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
+
+from interp.run import Run, parse
+from interp.store import Store
+from studies.speaker_role import figures, findings
+from studies.speaker_role.__main__ import Config, main
+from studies.speaker_role.activations import Tokens, read
+from studies.speaker_role.data import Design, conversations
+from studies.speaker_role.probing import Settings, probe
+from studies.speaker_role.transcripts import parse as parse_transcript
+
+SETTINGS = Settings(n_splits=4, n_permutations=40, C=0.1, seed=42, jobs=1)
+DEPTHS = ("embedding", "block 1", "final norm")
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def test_every_labelled_token_is_a_row_with_its_own_activation(tmp_path):
+    bridge = tiny_bridge("llama")
+    lines = [f"{'Ann' if turn % 2 else 'Ben'}: I like it, {turn}." for turn in range(8)]
+    given = [parse_transcript("\n".join(lines[:n]), source=f"talk {n}") for n in (8, 8)]
+    given[1] = dataclasses.replace(given[1], name="another")
+    talks = conversations(given, Design(copies=1))
+    tokens = read(bridge, talks, depths=(0, 100), out=tmp_path, batch_size=3)
+    assert tokens.depths == ("embedding", "final norm")
+    assert tokens.percent.tolist() == [0, 100]
+    encoded = bridge.tokenizer([t.text for t in talks], return_offsets_mapping=True)
+    # an embedding is the same wherever its token stands, so rows of one token id must agree
+    rows = tokens.read(0)
+    embedding = bridge.W_E[tokens.type].detach().numpy()
+    np.testing.assert_allclose(rows, embedding, atol=1e-6)
+    for number, talk in enumerate(talks):
+        mine = tokens.conversation == number
+        said = sum(
+            1
+            for place, (start, stop) in enumerate(encoded["offset_mapping"][number])
+            # all but the first token, white space and colons belong to a tag or a turn
+            if place and talk.text[start:stop].strip() and _inside(talk, stop - 1)
+        )
+        assert mine.sum() == said
+    assert len(np.unique(tokens.group)) == 2 and set(tokens.rotation) == {0, 1}
+    # a turn has one speaker, and its number is not used by another conversation
+    for turn in np.unique(tokens.turn):
+        inside = tokens.turn == turn
+        assert len(set(tokens.speaker[inside])) == len(set(tokens.conversation[inside])) == 1
+
+
+def _inside(talk, character: int) -> bool:
+    spans = (*talk.rendered.tags, *talk.rendered.turns)
+    return any(start <= character < stop for start, stop in spans)
+
+
+# --- verdicts on planted speakers ----------------------------------------------------------------
+
+
+class _Planted:
+    """A store whose rows are noise, with a speaker's direction at chosen depths and roles."""
+
+    def __init__(self, tokens: dict, where: dict[int, str], spread: int, d: int = 24):
+        self.hooks = DEPTHS
+        self.tokens, self.where, self.spread, self.d = tokens, where, spread, d
+
+    def read(self, hook: str) -> np.ndarray:
+        depth = DEPTHS.index(hook)
+        rng = np.random.default_rng(depth)
+        n = len(self.tokens["role"])
+        words = np.random.default_rng(9).standard_normal((50, self.d))
+        rows = words[self.tokens["type"]]
+        if depth:
+            rows = rows + rng.standard_normal((n, self.d))
+        sign = 2.0 * self.tokens["speaker"] - 1
+        chosen = self.tokens["role"] == self.where.get(depth, "")
+        direction = np.zeros(self.d)
+        direction[: self.spread] = 1.5 / np.sqrt(self.spread)
+        rows[chosen] += sign[chosen, None] * direction
+        return rows[:, None]
+
+
+@cache
+def _probed(place: str):
+    """Eight transcripts of twelve turns, each once more with the names exchanged."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, list] = {
+        name: [] for name in ("role", "speaker", "turn", "group", "type", "rotation")
+    }
+    for group in range(8):
+        speakers = rng.permutation(np.repeat([0, 1], 6))
+        kinds = rng.integers(0, 50, (12, 4))
+        for rotation in (0, 1):
+            for turn in range(12):
+                for role, kind in zip(("tag", "verb", "other", "last"), kinds[turn], strict=True):
+                    columns["role"].append(role)
+                    columns["speaker"].append(speakers[turn] ^ rotation)
+                    columns["turn"].append((group * 2 + rotation) * 12 + turn)
+                    columns["group"].append(group)
+                    columns["type"].append(kind)
+                    columns["rotation"].append(rotation)
+    known = {name: np.array(values) for name, values in columns.items()}
+    n = len(known["role"])
+    where = {"verb at block 1": {1: "verb"}, "nowhere": {}}[place]
+    tokens = Tokens(
+        store=cast(Store, _Planted(known, where, 3)),
+        depths=DEPTHS,
+        percent=np.array([0.0, 50.0, 100.0]),
+        classes=("Alice", "Bob"),
+        conversation=np.arange(n),
+        slot=np.zeros(n, dtype=int),
+        **known,
+    )
+    found = probe("planted", tokens, None, SETTINGS)
+    return found, {c.statement: c for c in findings.claims(found)}
+
+
+def _verdict(claims: dict, beginning: str) -> str:
+    (claim,) = (c for s, c in claims.items() if s.startswith(beginning))
+    return claim.verdict
+
+
+def test_a_planted_speaker_is_found_in_its_depth_and_role_and_survives():
+    found, claims = _probed("verb at block 1")
+    assert found.where == "block 1, verb"
+    assert np.argwhere(found.survives).tolist() == [[1, found.grid.cells.index("verb")]]
+    for beginning in (
+        "Words that do not name",
+        "The blocks add",
+        "It survives on transcripts",
+        "It survives when the names",
+        "One direction",
+        "It is localised",
+    ):
+        assert _verdict(claims, beginning) == "supported", beginning
+    assert _verdict(claims, "It is clearest late") == "not supported"
+    assert _verdict(claims, "Token-wise folds") == "not testable here"
+    assert found.over_depths is not None and found.over_roles is not None
+    assert "embedding" not in found.over_depths.names  # one mean for both speakers by design
+
+
+def test_noise_supports_nothing_and_asks_nothing_further():
+    _, claims = _probed("nowhere")
+    for beginning in ("Words that do not name", "It survives on", "It survives when"):
+        assert _verdict(claims, beginning) == "not supported", beginning
+    for beginning in ("One direction", "It is localised", "It is clearest late"):
+        assert _verdict(claims, beginning) != "supported", beginning
+
+
+def test_models_that_peak_apart_are_said_to_differ():
+    found, _ = _probed("verb at block 1")
+    moved = dataclasses.replace(
+        found,
+        model="other",
+        tokens=dataclasses.replace(found.tokens, percent=np.array([0.0, 90.0, 100.0])),
+    )
+    assert findings.peaks([found, moved]).verdict == "not supported"
+    assert findings.peaks([found, found]).verdict == "supported"
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_points():
+    """t-SNE of 300 tokens takes a second a panel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "SHOWN", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny-llama")
+    tiny_hf("llama").save_pretrained(path)
+    tiny_tokenizer("llama").save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def config(checkpoint, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    lines = [f"{'Ann' if turn % 2 else 'Ben'}: I will like it {turn}." for turn in range(10)]
+    files = []
+    for number in range(4):
+        files.append(root / f"talk-{number}.txt")
+        files[-1].write_text("\n".join(line.replace("it", f"thing {number}") for line in lines))
+    return Config(
+        model=(checkpoint,), transcript=tuple(files), copies=1, permutations=40, device="cpu",
+        jobs=1, runs=root, store=root / "stores",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(config):
+    return main(config)
+
+
+def test_a_run_leaves_claims_table_report_and_manifest(report, config):
+    run = Run.open(report.parent)
+    (name,) = config.model
+    claims = run.results()["claims"]
+    assert {c["subject"] for c in claims} == {name}
+    assert all(c["verdict"] and c["rule"] and c["null"] for c in claims)
+    cells = run.table("cells-1")
+    assert set(cells.cell) == {"tag", "subject", "verb", "other", "last"}
+    # a tag names the speaker, even to a random model
+    tags = cells[(cells.cell == "tag") & (cells.block == "embedding")]
+    assert tags.score.item() == 1
+    assert run.manifest["recorded"][f"texts {name}"]
+
+
+def test_a_second_run_reads_the_same_store_and_finds_the_same(report, config):
+    again = main(config)
+    results = [json.loads((p.parent / "results.json").read_text()) for p in (report, again)]
+    assert results[0] == results[1]
+
+
+@needs_browser
+def test_the_report_opens_without_a_network(report):
+    seen = visit(report)
+    assert seen.errors == [] and seen.requests == []
+    assert seen.plots == 10 and seen.views == 1
+    assert "Words that do not name the speaker tell who speaks." in seen.text
+
+
+def test_all_blocks_as_written_and_several_models(config, checkpoint, tmp_path):
+    other = tmp_path / "tiny-qwen"
+    tiny_hf("qwen3").save_pretrained(other)
+    tiny_tokenizer("qwen3").save_pretrained(other)
+    chosen = dataclasses.replace(
+        config, model=(checkpoint, str(other)), blocks="all", arrangement="as_written"
+    )
+    run = Run.open(main(chosen).parent)
+    subjects = {c["subject"] for c in run.results()["claims"]}
+    assert subjects == {checkpoint, str(other), ""}  # "": the models compared
+    assert len(set(run.table("cells-1").block)) > 3
+
+
+def test_texts_of_ones_own_are_probed(config, tmp_path):
+    rows = []
+    for number in range(40):
+        kind = "hot" if number % 2 else "cold"
+        text = f"Today, number {number}, the soup is {kind} again."
+        rows.append(
+            {"text": text, "label": kind, "group": f"day {number // 4}", "spans": {"word": kind}}
+        )
+    file = tmp_path / "soup.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    run = Run.open(main(dataclasses.replace(config, data=file, transcript=())).parent)
+    cells = run.table("cells-1")
+    assert (cells[cells.cell == "word"].p_family <= 0.05).all()
+    verdicts = {c["statement"]: c["verdict"] for c in run.results()["claims"]}
+    assert verdicts["Token-wise folds on one transcript overstate what holds for its words."] == (
+        "not testable here"
+    )
+
+
+def test_the_command_line_explains_every_field(capsys):
+    with pytest.raises(SystemExit):
+        parse(Config, ["--help"], prog="speaker", description="")
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name.replace('_', '-')}" in shown or field.name == "C"
+    with pytest.raises(ValueError, match="permutations = 5; a 5 % test needs at least 40"):
+        Config(permutations=5)
+    with pytest.raises(ValueError, match="data and transcript exclude each other"):
+        Config(data=SimpleNamespace(), transcript=(SimpleNamespace(),))  # pyright: ignore
