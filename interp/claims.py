@@ -86,6 +86,13 @@ class Claim:
             reason=reason,
         )
 
+    def measured(self) -> str:
+        """Estimate, interval and unit in words; the reason where there is no estimate."""
+        if self.estimate is None:
+            return self.reason
+        between = "" if self.interval is None else " [{:.3g}, {:.3g}]".format(*self.interval)
+        return f"{self.estimate:.3g}{between} {self.unit}"
+
 
 def judge(conditions: Conditions) -> tuple[Verdict, str, str]:
     """Verdict, rule and reason from named conditions.

@@ -88,3 +88,11 @@ def test_records_are_strict_json_and_keep_every_field():
     assert record["controls"] == {"shuffled": None}
     assert record["verdict"] == "supported"
     assert set(record) == set(Claim.__dataclass_fields__)
+
+
+def test_a_claim_says_what_was_measured_or_why_nothing_was():
+    options = {"null": "none", "conditions": {"it holds": True}}
+    claim = Claim.decide("q", "s", estimate=0.5, interval=(0.25, 0.75), unit="R2", **options)
+    assert claim.measured() == "0.5 [0.25, 0.75] R2"
+    absent = Claim.decide("q", "s", estimate=float("nan"), null="none", conditions={"seen": None})
+    assert absent.estimate is None and absent.measured() == "could not be tested: seen"

@@ -245,6 +245,22 @@ def test_all_blocks_as_written_and_several_models(config, checkpoint, tmp_path):
     assert len(set(run.table("cells-1").block)) > 3
 
 
+def test_three_speakers_are_told_apart_without_a_direction(config, tmp_path):
+    names, files = ("Ann", "Ben", "Cy"), []
+    for number in range(4):
+        lines = [f"{names[turn % 3]}: I will like {number} or {turn}." for turn in range(12)]
+        files.append(tmp_path / f"talk-{number}.txt")
+        files[-1].write_text("\n".join(lines))
+    run = Run.open(main(dataclasses.replace(config, transcript=tuple(files))).parent)
+    cells = run.table("cells-1")
+    assert cells[(cells.cell == "tag") & (cells.block == "embedding")].score.item() == 1
+    assert cells.direction_accuracy.isna().all()
+    chance = {c["statement"]: c["controls"] for c in run.results()["claims"]}
+    assert chance["Words that do not name the speaker tell who speaks."]["chance"] == (
+        pytest.approx(1 / 3)
+    )
+
+
 def test_texts_of_ones_own_are_probed(config, tmp_path):
     rows = []
     for number in range(40):

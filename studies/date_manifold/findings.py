@@ -214,7 +214,7 @@ def summary(found: Detection, made: list[Claim]) -> list[str]:
     places = f"Some depth of {_listed(carrying)} survives; no depth of {_listed(silent)} does."
     return [
         f"{cells} {places}",
-        *(f"{c.statement} {c.verdict.capitalize()}: {_measured(c)}." for c in others),
+        *(f"{c.statement} {c.verdict.capitalize()}: {c.measured()}." for c in others),
     ]
 
 
@@ -222,10 +222,3 @@ def _listed(words: list[str]) -> str:
     if len(words) < 2:
         return words[0] if words else "no word"
     return f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _measured(claim: Claim) -> str:
-    if claim.estimate is None:
-        return claim.reason
-    between = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
-    return f"{claim.estimate:.3g}{between} {claim.unit}"

@@ -16,7 +16,7 @@ from studies.speaker_role import figures, findings
 from studies.speaker_role.activations import Tokens, read, tag_attention
 from studies.speaker_role.data import Conversation, Design, conversations, from_file
 from studies.speaker_role.probing import Probing, Settings, probe
-from studies.speaker_role.transcripts import Transcript, shipped, split
+from studies.speaker_role.transcripts import Transcript, exchanged, shipped, split
 from studies.speaker_role.transcripts import read as read_transcript
 
 DEPTHS = {"quarters": (0, 25, 50, 75, 100), "all": ()}
@@ -130,7 +130,9 @@ def _conversations(
     render = config.design.renderer(model.tokenizer)
 
     def fits(transcript: Transcript) -> bool:
-        return len(model.tokenizer(render(transcript).text)["input_ids"]) <= model.cfg.n_ctx
+        # Dealt anew or with names exchanged a text has a few tokens more or less.
+        texts = [render(each).text for each in (transcript, exchanged(transcript))]
+        return max(map(len, model.tokenizer(texts)["input_ids"])) <= 0.98 * model.cfg.n_ctx
 
     pieces = [piece for transcript in given for piece in split(transcript, fits)]
     as_written = Design("as_written", 1, config.seed, config.verbs, config.format)

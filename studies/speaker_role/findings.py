@@ -242,12 +242,5 @@ def summary(found: Probing, made: list[Claim]) -> list[str]:
         f"In {found.model} {survivors} of {defined} cells survive correction; the speakers are "
         f"clearest at {found.where}.",
         *tag,
-        *(f"{c.statement} {c.verdict.capitalize()}: {_measured(c)}." for c in made),
+        *(f"{c.statement} {c.verdict.capitalize()}: {c.measured()}." for c in made),
     ]
-
-
-def _measured(claim: Claim) -> str:
-    if claim.estimate is None:
-        return claim.reason
-    between = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
-    return f"{claim.estimate:.3g}{between} {claim.unit}"
