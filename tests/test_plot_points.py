@@ -41,7 +41,8 @@ def test_the_first_row_of_panels_is_at_the_bottom_and_each_class_has_one_legend(
     bottom, top = (figure.layout[t[0].yaxis.replace("y", "yaxis")].domain for t in (low, high))
     assert bottom[1] < top[0]
     assert sorted(t.name for t in figure.data if t.showlegend) == ["&lt;b&gt;", "Ann", "Ben"]
-    assert any(note.text == "one class" for note in figure.layout.annotations)
+    (note,) = (note for note in figure.layout.annotations if note.text == "one class")
+    assert note.xref == "x domain" and note.yref == "y domain"  # plotly's first is the upper left
 
 
 def test_what_does_not_fit_is_refused():

@@ -258,7 +258,7 @@ def _boxes(figure: go.Figure, values: np.ndarray, cells: Sequence[tuple[int, int
         wide = columns <= WIDE_COLUMNS
         left = column > columns / 2  # beside a narrow cell, towards the inside, where there is room
         figure.add_annotation(
-            text=f"<b>{'undefined' if np.isnan(value) else f'{value:.2f}'}</b>",
+            text=f"<b>{'undefined' if np.isnan(value) else f'{round(value, 2) + 0.0:.2f}'}</b>",
             x=column - 0.45 if wide else column - 0.6 if left else column + 0.6,
             y=row,
             xanchor="left" if wide or not left else "right",

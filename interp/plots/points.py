@@ -79,11 +79,14 @@ def scatter_grid(
         names = classes[row, column]
         _classes(figure, points, names, size=3, shown=shown, row=rows - row, col=column + 1)
     for (row, column), note in (notes or {}).items():
+        number = (rows - 1 - row) * columns + column + 1  # as plotly counts the panels' axes
+        axis = "" if number == 1 else number
         figure.add_annotation(
-            text=escape(note), x=0.5, y=0.5, xref="x domain", yref="y domain", showarrow=False,
-            font={"size": 11, "color": QUIET}, row=rows - row, col=column + 1,
+            text=escape(note), x=0.5, y=0.5, xref=f"x{axis} domain", yref=f"y{axis} domain",
+            showarrow=False, font={"size": 11, "color": QUIET},
         )  # fmt: skip
     finish(figure, title, height=PANEL_HEIGHT * rows + 100, above=2)
+    figure.update_layout(legend_itemsizing="constant")  # the panels' points are too small for it
     figure.update_xaxes(showticklabels=False, showgrid=False, mirror=True, showline=True)
     figure.update_yaxes(showticklabels=False, showgrid=False, mirror=True, showline=True)
     return figure

@@ -269,11 +269,14 @@ def _large(found: Probing, rows: np.ndarray, classes: np.ndarray, seed: int) -> 
         arrow=picture.arrow,
         arrow_label="from one speaker's mean to the other's",
     )
-    return Figure(
-        figure,
-        "The arrow is the difference of means as it lies in this plane; where it is short of the "
-        "clouds' width, the speakers differ in directions that the plane does not show.",
-    )
+    shown = 0.0 if picture.arrow is None else float(np.linalg.norm(picture.arrow))
+    caption = "The two largest components, which are not those that tell speakers apart."
+    if picture.arrow is not None:
+        caption += (
+            f" Of the difference of means {100 * shown:.0f} % of the length lies in this plane; "
+            "the arrow shows where it points, not how long it is."
+        )
+    return Figure(figure, caption)
 
 
 def method(design: Design, every: list[Probing]) -> Section:
