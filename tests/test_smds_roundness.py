@@ -102,3 +102,19 @@ def test_what_cannot_be_measured_is_refused():
     broken[4, 2] = np.nan
     with pytest.raises(ValueError, match="not finite in row 4"):
         roundness(broken, np.arange(9), groups=np.arange(9), period=9)
+
+
+def test_a_minor_axis_lost_in_noise_leaves_the_ratio_open():
+    """Noise may leave the minor axis below 0; that is no proof of a line."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        days = rng.permutation(365)[:80]
+        angle = 2 * np.pi * days / 365
+        cell = rng.normal(size=(80, 30))
+        cell[:, 0] += 2 * np.cos(angle)
+        found = roundness(cell, days, groups=days, period=365, n_boot=200)
+        if found.status == "ok" and found.ratio == 0:
+            assert found.interval[0] == 0 < found.interval[1]
+            break
+    else:
+        pytest.fail("no seed lost its minor axis")

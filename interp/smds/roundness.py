@@ -68,6 +68,9 @@ def roundness(
     tails = [(1 - level) / 2, (1 + level) / 2]
     major_low = np.quantile(resampled[:, 0], tails[0])
     low, high = np.clip(2 * estimate - np.quantile(_axis_ratios(resampled), tails[::-1]), 0, 1)
+    if estimate == 0:
+        # At its bound the basic interval would shrink to 0 and claim a line; the resamples do not.
+        low, high = 0.0, np.quantile(_axis_ratios(resampled), tails[1])
     if major_low <= 0 or (low == 0 and high == 1):
         nan = float("nan")
         return Roundness(nan, (nan, nan), "not identifiable")
