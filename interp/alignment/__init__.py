@@ -1,0 +1,42 @@
+"""Paired representational alignment: do texts that mean the same lie closer than strangers?
+
+matched_vs_scrambled(A, B, strata)   mean cosine of pairs, its exact null, z and p
+cosines, hits, pairing_test          the same for any score matrix: centred cosines, retrieval@k
+draw_pairs, resample                 intervals over pairs, for curves that share their resamples
+linear_cka                           debiased linear CKA
+heldout_procrustes                   a rotation fitted on other pairs
+principal_components                 main axes: what separates the sides, pairs inside the first k
+decompose                            the share of an alignment that some tokens carry
+"""
+
+from interp.alignment.geometry import (
+    Components,
+    HeldOut,
+    heldout_procrustes,
+    linear_cka,
+    principal_components,
+)
+from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
+from interp.alignment.resampling import Resampled, draw_pairs, resample
+from interp.alignment.scores import OK, Scores, cosines, hits
+from interp.alignment.shares import Decomposition, decompose
+
+__all__ = [
+    "OK",
+    "Components",
+    "Decomposition",
+    "HeldOut",
+    "Pairing",
+    "Resampled",
+    "Scores",
+    "cosines",
+    "decompose",
+    "draw_pairs",
+    "heldout_procrustes",
+    "hits",
+    "linear_cka",
+    "matched_vs_scrambled",
+    "pairing_test",
+    "principal_components",
+    "resample",
+]
