@@ -27,7 +27,7 @@ class Batch:
 def padded_batch(
     aligned: Sequence[Aligned], rules: Sequence[Rule], *, pad: int, device: str | torch.device
 ) -> Batch:
-    """Right-pad token ids, and turn token ranges into indices and weights by the rules.
+    """Right-pad token ids, and turn spans' tokens into indices and weights by the rules.
 
     Padding goes to the right because position numbers then need no correction: HuggingFace's
     GPT-2 is wrong under left padding unless it is given them.
@@ -35,7 +35,7 @@ def padded_batch(
     width = max(len(a.ids) for a in aligned)
     ids = torch.full((len(aligned), width), pad)
     mask = torch.zeros_like(ids)
-    choices = [[_choice(r, rule) for r, rule in zip(a.ranges, rules, strict=True)] for a in aligned]
+    choices = [[_choice(r, rule) for r, rule in zip(a.tokens, rules, strict=True)] for a in aligned]
     n_choices = max(len(c) for row in choices for c in row)
     index = torch.zeros((len(aligned), len(rules), n_choices), dtype=torch.long)
     weight = torch.zeros(index.shape)
@@ -43,12 +43,11 @@ def padded_batch(
         ids[row, : len(a.ids)] = torch.tensor(a.ids)
         mask[row, : len(a.ids)] = 1
         for position, tokens in enumerate(choices[row]):
-            index[row, position, : len(tokens)] = torch.tensor(tokens)
+            index[row, position, : len(tokens)] = torch.from_numpy(tokens)
             weight[row, position, : len(tokens)] = 1 / len(tokens)
     return Batch(*(t.to(device) for t in (ids, mask, index, weight)))
 
 
-def _choice(tokens: Int[np.ndarray, "2"], rule: Rule) -> range:
-    """The tokens of a range that a rule reads."""
-    every = range(int(tokens[0]), int(tokens[1]))
-    return {"last": every[-1:], "first": every[:1], "mean": every}[rule]
+def _choice(tokens: Int[np.ndarray, " _"], rule: Rule) -> Int[np.ndarray, " _"]:
+    """Those of a span's tokens that a rule reads."""
+    return {"last": tokens[-1:], "first": tokens[:1], "mean": tokens}[rule]

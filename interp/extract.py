@@ -1,6 +1,6 @@
 """Read activations at named places of many texts, in memory or onto disk.
 
-1. One token is run to learn each hook's shape, and that every hook fires.
+1. A short text is run to learn each hook's shape, and that every hook fires.
 2. Samples are sorted by length and cut into shards; within a shard they are batched by their
    number of tokens, right-padded, and run with an explicit mask.
 3. Each hook gathers the wanted positions on the device, as a copy of a few rows instead of the
@@ -23,6 +23,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from interp.batch import padded_batch
+from interp.intervene import active
 from interp.model import Source, check_hooks, source
 from interp.plan import DTYPES, Plan
 from interp.positions import RULES, Aligned, Rule, Sample, align, fingerprint
@@ -72,6 +73,11 @@ def extract(
         raise ValueError("there are no samples to extract from")
     if not hooks:
         raise ValueError("there are no hooks to read; points(model) lists them")
+    if out is not None and (edited := active(model)):
+        raise ValueError(
+            f"a context edits {', '.join(edited)}: a store on disk would pass for the unedited "
+            "model's; use out=None inside of it"
+        )
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
     names = tuple(samples[0].spans) if positions is None else tuple(positions)
@@ -125,8 +131,8 @@ def _plan(
 
 
 def _shapes(model: TransformerBridge, hooks: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Shape of one activation under every hook, from a run over one text of three tokens."""
-    n_batch, n_tokens = 1, 3
+    """Shape of one activation under every hook, from a run over one short text."""
+    n_batch, n_tokens = 1, 13  # no model has 13 heads, which would pass for the position axis
     ids = torch.zeros((n_batch, n_tokens), dtype=torch.long, device=model.cfg.device)
     got = _forward(model, hooks, ids, torch.ones_like(ids), lambda tensor: tensor)
     for hook, tensor in got.items():

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from jaxtyping import Int
@@ -18,6 +18,9 @@ from transformers import PreTrainedTokenizerFast
 
 Span = tuple[int, int]
 """Characters `start` (included) to `stop` (excluded) of a text."""
+
+Spans = Span | tuple[Span, ...]
+"""One stretch of characters, or several that are read together as one position."""
 
 Rule = Literal["last", "first", "mean"]
 """Which of a span's tokens stands for it; `mean` averages the activations of all of them."""
@@ -32,18 +35,22 @@ class Sample:
 
     text: str
     """The text, as the tokenizer gets it."""
-    spans: Mapping[str, Span]
-    """Named character spans, `(start, stop)`; surrounding white space does not count."""
+    spans: Mapping[str, Spans]
+    """Named places: one stretch `(start, stop)`, or several, `((start, stop), ...)`, in any order.
+    White space around a stretch does not count."""
 
     def __post_init__(self):
         if not self.text.strip():
             raise ValueError(f"a sample's text is empty: {self.text!r}")
-        for name, (start, stop) in self.spans.items():
-            if not 0 <= start < stop <= len(self.text) or not self.text[start:stop].strip():
-                raise ValueError(
-                    f"span {name!r} = ({start}, {stop}) marks no character of the "
-                    f"{len(self.text)} in {_around(self.text, (start, stop))}"
-                )
+        for name, spans in self.spans.items():
+            if not spans:
+                raise ValueError(f"span {name!r} has no stretch: {self.text[:60]!r}")
+            for start, stop in stretches(spans):
+                if not 0 <= start < stop <= len(self.text) or not self.text[start:stop].strip():
+                    raise ValueError(
+                        f"span {name!r} = ({start}, {stop}) marks no character of the "
+                        f"{len(self.text)} in {_around(self.text, (start, stop))}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,24 @@ class Segment:
 
 @dataclass(frozen=True)
 class Aligned:
-    """A sample's tokens, and the token range of every named span."""
+    """A sample's tokens, and those of every named span."""
 
     ids: list[int]
     """Token ids, with the special tokens that the tokenizer adds by default."""
-    ranges: Int[np.ndarray, "position 2"]
-    """First token and one past the last, for each name in the order asked for."""
+    tokens: tuple[Int[np.ndarray, " _"], ...]
+    """Rising token indices of the span of each name, in the order asked for."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The least part of a text that is whole characters and whole tokens."""
+
+    span: Span
+    """Its characters; whether they begin with a space is the tokenizer's way."""
+    ids: tuple[int, ...]
+    """Ids of its tokens."""
+    text: str
+    """The characters of the span."""
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -86,11 +105,12 @@ def align(
 ) -> list[Aligned]:
     """Tokenize samples and find the tokens of the named spans.
 
-    A token belongs to a span when they share a character. `numbers` are what errors call the
+    A token belongs to a stretch when they share a character, or when it stands between two that
+    do; to a span when it belongs to one of its stretches. `numbers` are what errors call the
     samples, by default their places in the list.
 
     Raises:
-        ValueError: a sample lacks a name, a span hits no token, or a text has more than
+        ValueError: a sample lacks a name, a stretch hits no token, or a text has more than
             `max_tokens` tokens; the message names the sample and shows the text around the place.
     """
     encoded = tokenizer([s.text for s in samples], return_offsets_mapping=True)
@@ -108,8 +128,8 @@ def align(
                 f"{sample.text[:60]!r}..."
             )
         starts, stops = np.array(offsets).T
-        ranges = [_tokens(index, sample, name, starts, stops) for name in names]
-        aligned.append(Aligned(list(ids), np.array(ranges, dtype=np.int64).reshape(-1, 2)))
+        tokens = (_tokens(index, sample, name, starts, stops) for name in names)
+        aligned.append(Aligned(list(ids), tuple(tokens)))
     return aligned
 
 
@@ -119,20 +139,28 @@ def _tokens(
     name: str,
     starts: Int[np.ndarray, " token"],
     stops: Int[np.ndarray, " token"],
-) -> Span:
+) -> Int[np.ndarray, " _"]:
     if name not in sample.spans:
         raise ValueError(
             f"sample {index} has no span {name!r}; it has {', '.join(sample.spans) or 'none'}: "
             f"{sample.text[:60]!r}"
         )
-    start, stop = _stripped(sample.text, sample.spans[name])
-    # special tokens have empty offsets, and must not count as touching a span at 0
-    hits = np.flatnonzero((starts < stop) & (stops > start) & (stops > starts))
-    if not len(hits):
-        raise ValueError(
-            f"sample {index}: span {name!r} hits no token: {_around(sample.text, (start, stop))}"
-        )
-    return int(hits[0]), int(hits[-1]) + 1
+    found: set[int] = set()
+    for stretch in stretches(sample.spans[name]):
+        start, stop = _stripped(sample.text, stretch)
+        # special tokens have empty offsets, and must not count as touching a span at 0
+        hits = np.flatnonzero((starts < stop) & (stops > start) & (stops > starts))
+        if not len(hits):
+            place = _around(sample.text, (start, stop))
+            raise ValueError(f"sample {index}: span {name!r} hits no token: {place}")
+        found.update(range(int(hits[0]), int(hits[-1]) + 1))
+    return np.array(sorted(found))
+
+
+def stretches(spans: Spans) -> tuple[Span, ...]:
+    """The stretches of a span, one or several."""
+    several = isinstance(spans[0], tuple)
+    return cast(tuple[Span, ...], spans if several else (spans,))
 
 
 def _stripped(text: str, span: Span) -> Span:
@@ -145,6 +173,34 @@ def _around(text: str, span: Span, *, width: int = 20) -> str:
     start, stop = (min(max(0, edge), len(text)) for edge in span)
     before, inside, after = text[max(0, start - width) : start], text[start:stop], text[stop:]
     return repr(f"...{before}[{inside}]{after[:width]}...")
+
+
+def pieces(tokenizer: PreTrainedTokenizerFast, text: str) -> list[Piece]:
+    """Cut a text into the least parts that are both whole tokens and whole characters.
+
+    A character outside of a byte-level vocabulary, or one that falls back to bytes, takes several
+    tokens, none of which decodes to anything: tokens whose offsets overlap are therefore one
+    piece. Special tokens have no characters and are in none.
+    """
+    encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    rows = zip(
+        encoded["input_ids"],
+        encoded["offset_mapping"],
+        encoded["special_tokens_mask"],
+        strict=True,
+    )
+    found: list[tuple[int, int, list[int]]] = []
+    for token, (start, stop), special in rows:
+        end = found[-1][1] if found else 0
+        if start == stop and not special:
+            start = end  # some tokenizers trim spaces from offsets, and of a lone one leave nothing
+        if start == stop:
+            continue
+        if found and start < end:
+            found[-1] = (min(found[-1][0], start), max(end, stop), [*found[-1][2], token])
+        else:
+            found.append((start, stop, [token]))
+    return [Piece((start, stop), tuple(ids), text[start:stop]) for start, stop, ids in found]
 
 
 def find(text: str, string: str, *, occurrence: int = 0) -> Span:
@@ -182,6 +238,7 @@ def every_kth_word(text: str, k: int = 1) -> dict[str, Span]:
 def segments(text: str, *, tag: str = r"^(?P<label>[^:\n]+):") -> list[Segment]:
     """Split a text at its tags, by default `Name:` at the start of a line.
 
+    `tag` is a regular expression with a group `label`, in which `^` and `$` match at every line.
     The span of a segment, read with the rule `last`, gives the last token of a turn.
 
     Raises:
@@ -195,16 +252,3 @@ def segments(text: str, *, tag: str = r"^(?P<label>[^:\n]+):") -> list[Segment]:
         Segment(found["label"].strip(), (found.end(), end), found.span())
         for found, end in zip(tags, ends, strict=True)
     ]
-
-
-def segment_labels(
-    tokenizer: PreTrainedTokenizerFast, text: str, parts: Sequence[Segment]
-) -> list[str | None]:
-    """For every token of a text, the label of the segment it lies in; None for special tokens and
-    for tags. A token that straddles a border belongs to the segment of its last character."""
-    offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    labels: list[str | None] = []
-    for start, stop in offsets:
-        owner = (p.label for p in parts if start < stop and p.span[0] < stop <= p.span[1])
-        labels.append(next(owner, None))
-    return labels

@@ -17,6 +17,7 @@ from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenize
 
 from interp import extract as extract_module
 from interp.extract import extract
+from interp.intervene import steer
 from interp.model import embed, final_norm, load, resid_post, residual_stream, z
 from interp.positions import Sample, find
 from interp.store import Store, by_position
@@ -100,6 +101,42 @@ def test_rules_choose_last_first_or_mean():
         expected = cache[hook][0, inside].mean(0).numpy()
         # float32 sums in another order
         assert np.allclose(mean.read(hook)[row, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma3"])
+def test_several_stretches_are_read_as_one_position(family):
+    """Against one text at a time, and the tokens found by hand."""
+    bridge, hook = tiny_bridge(family), resid_post(1)
+    samples = [
+        # the second stretch stands first in the text, and "was born on the" between them is unread
+        Sample(s.text, {"both": (s.spans["day"], find(s.text, s.text.split()[0]))})
+        for s in _samples(7)
+    ]
+    read = {
+        rule: extract(bridge, samples, hooks=[hook], rule=rule, batch_size=4, progress=False)
+        for rule in ("last", "first", "mean")
+    }
+    single = extract(bridge, samples, hooks=[hook], rule="mean", batch_size=1, progress=False)
+    for row, sample in enumerate(samples):
+        encoded = bridge.tokenizer(sample.text, return_tensors="pt", return_offsets_mapping=True)
+        wanted = {i for start, stop in sample.spans["both"] for i in range(start, stop)}
+        places = [
+            token
+            for token, (start, stop) in enumerate(encoded["offset_mapping"][0].tolist())
+            if any(i in wanted and not sample.text[i].isspace() for i in range(start, stop))
+        ]
+        assert places[-1] - places[0] >= len(places)  # they are scattered
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(encoded["input_ids"])
+        values = cache[hook][0, places].numpy()
+        for rule, expected in (
+            ("last", values[-1]),
+            ("first", values[0]),
+            ("mean", values.mean(0)),
+        ):
+            # float32 sums in another order
+            assert np.allclose(read[rule].read(hook)[row, 0], expected, atol=1e-5)
+        assert np.allclose(single.read(hook)[row, 0], values.mean(0), atol=1e-5)
 
 
 def test_a_hook_asked_for_twice_is_read_once_and_still_stops_the_pass():
@@ -418,3 +455,14 @@ def test_a_model_under_another_name_is_the_same_model(tmp_path):
         stores.append(extract(bridge, _samples(3), hooks=hooks, out=out, progress=False))
     assert stores[0].path == stores[1].path
     assert stores[0].source["name"].endswith("here")
+
+
+def test_an_edited_model_does_not_write_a_store(tmp_path):
+    bridge = tiny_bridge("llama")
+    samples = [Sample("Bob likes chess.", {"word": (0, 3)})]
+    with steer(bridge, {resid_post(0): torch.ones(bridge.cfg.d_model)}):
+        with pytest.raises(ValueError, match="a context edits blocks.0.hook_resid_post: a store"):
+            extract(bridge, samples, hooks=[resid_post(1)], out=tmp_path / "store")
+        edited = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
+    plain = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
+    assert not np.allclose(edited.read(resid_post(1)), plain.read(resid_post(1)))

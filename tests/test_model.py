@@ -78,6 +78,23 @@ def test_points_report_every_name_of_the_vocabulary(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_axes_of_every_point_are_those_of_its_tensor(family):
+    bridge = tiny_bridge(family)
+    cfg = bridge.cfg
+    kv_heads = cfg.n_key_value_heads or cfg.n_heads
+    sizes = {
+        "batch": 1, "position": 13, "query": 13, "key": 13, "head": cfg.n_heads,
+        "kv_head": kv_heads, "d_head": cfg.d_head, "d_model": cfg.d_model, "d_mlp": cfg.d_mlp,
+    }  # fmt: skip
+    _, cache = bridge.run_with_cache(torch.zeros((1, 13), dtype=torch.long))
+    for known in points(bridge):
+        if known.status == "fires":
+            point = known.point
+            name = point(0) if point.per_block else point()
+            assert tuple(cache[name].shape) == tuple(sizes[a] for a in point.axes.split()), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_attention_output_before_and_after_the_post_norm_are_two_points(family):
     bridge = tiny_bridge(family)
     ids = bridge.tokenizer(TEXTS[0], return_tensors="pt").input_ids

@@ -12,7 +12,8 @@ from interp.positions import (
     every_kth_word,
     find,
     find_pattern,
-    segment_labels,
+    fingerprint,
+    pieces,
     segments,
 )
 
@@ -21,7 +22,7 @@ TEXT = "Alice was born on the 27th of June. Bob likes chess."
 
 def _words(tokenizer, sample, names):
     (aligned,) = align(tokenizer, [sample], names)
-    return [tokenizer.decode(aligned.ids[a:b]).strip() for a, b in aligned.ranges]
+    return [tokenizer.decode([aligned.ids[i] for i in t]).strip() for t in aligned.tokens]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -38,9 +39,10 @@ def test_token_indices_differ_where_spans_agree(family):
     texts = ["born on the 7th of June", "born on the 17th of June"]
     rows = align(tokenizer, [Sample(t, {"m": find(t, "June")}) for t in texts], ["m"])
     for text, aligned in zip(texts, rows, strict=True):
-        assert text.endswith(tokenizer.decode(aligned.ids[slice(*aligned.ranges[0])]).strip())
+        inside = [aligned.ids[token] for token in aligned.tokens[0]]
+        assert text.endswith(tokenizer.decode(inside).strip())
     if "qwen" in family:
-        assert rows[0].ranges[0, 0] != rows[1].ranges[0, 0]
+        assert rows[0].tokens[0][0] != rows[1].tokens[0][0]
 
 
 @given(st.text("ab 7.,éß漢", min_size=1, max_size=30), st.data())
@@ -56,8 +58,7 @@ def test_tokens_of_a_span_are_those_that_share_a_visible_character(text, data):
     wanted = {i for i in range(start, stop) if not text[i].isspace()}
     offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     touching = [i for i, (a, b) in enumerate(offsets) if wanted & set(range(a, b))]
-    first, stop_token = aligned.ranges[0]
-    assert (first, stop_token) == (touching[0], touching[-1] + 1)
+    assert aligned.tokens[0].tolist() == list(range(touching[0], touching[-1] + 1))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -65,7 +66,49 @@ def test_white_space_around_a_span_does_not_count(family):
     tokenizer = tiny_tokenizer(family)
     tight, loose = find(TEXT, "June"), find(TEXT, " June")
     (one,), (two,) = (align(tokenizer, [Sample(TEXT, {"m": s})], ["m"]) for s in (tight, loose))
-    assert np.array_equal(one.ranges, two.ranges)
+    assert np.array_equal(one.tokens[0], two.tokens[0])
+
+
+def test_several_stretches_are_one_position_in_the_order_of_the_text():
+    tokenizer = tiny_tokenizer("llama")
+    day, month, name = find(TEXT, " 27th "), find(TEXT, "June"), find(TEXT, "Alice")
+    spans = {"all": (month, name, day), "day": day, "month": month, "name": name, "one": (day,)}
+    (aligned,) = align(tokenizer, [Sample(TEXT, spans)], tuple(spans))
+    scattered, *single, alone = (tokens.tolist() for tokens in aligned.tokens)
+    assert scattered == sorted(token for tokens in single for token in tokens)
+    assert alone == single[0]
+    words = tokenizer.decode([aligned.ids[token] for token in scattered])
+    assert words.split() == ["Alice", "27th", "June"]
+
+
+def test_stretches_that_share_a_token_count_it_once():
+    tokenizer = tiny_tokenizer("gpt2")
+    start, stop = find(TEXT, "Alice was")
+    sample = Sample(TEXT, {"letters": tuple((i, i + 1) for i in range(start, stop) if i != 5)})
+    whole = Sample(TEXT, {"letters": (start, stop)})
+    one, other = align(tokenizer, [sample, whole], ["letters"])
+    assert np.array_equal(one.tokens[0], other.tokens[0])
+
+
+def test_plain_spans_keep_the_fingerprint_that_stores_on_disk_were_named_by():
+    samples = [Sample("Ann is here", {"b": (4, 6), "a": (0, 3)}), Sample("Ben", {"a": (0, 3)})]
+    known = "b5aa047d46034f9cc579a7d2eb786eac8698ca62ccbf8b6ea15da2f198542f82"
+    assert fingerprint(samples) == known
+    scattered = Sample("Ann is here", {"b": (4, 6), "a": ((0, 1), (2, 3))})
+    assert fingerprint([scattered, samples[1]]) != known
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(text=st.text("ab 7.,éß漢😀\n", max_size=30))
+def test_pieces_are_all_tokens_and_all_visible_characters_once(family, text):
+    tokenizer = tiny_tokenizer(family)
+    found = pieces(tokenizer, text)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert [token for piece in found for token in piece.ids] == ids
+    assert all(piece.text == text[slice(*piece.span)] for piece in found)
+    covered = [i for piece in found for i in range(*piece.span)]
+    assert covered == sorted(set(covered))
+    assert all(text[i].isspace() for i in set(range(len(text))) - set(covered))
 
 
 def test_helpers_find_words_patterns_and_segments():
@@ -76,20 +119,16 @@ def test_helpers_find_words_patterns_and_segments():
     assert list(words) == ["word_0", "word_3", "word_6", "word_9"]
 
 
-def test_segments_label_every_token_with_its_speaker():
+def test_the_last_token_of_a_segment_ends_its_turn():
     text = "Ann: Hello there.\nBen: Good day, Ann.\nAnn: Bye."
     parts = segments(text)
     assert [p.label for p in parts] == ["Ann", "Ben", "Ann"]
     assert text[slice(*parts[1].span)].strip() == "Good day, Ann."
     tokenizer = tiny_tokenizer("llama")
-    labels = segment_labels(tokenizer, text, parts)
-    assert labels[0] is None  # BOS
-    assert {label for label in labels if label} == {"Ann", "Ben"}
     sample = Sample(text, {"turn": parts[1].span})
     (aligned,) = align(tokenizer, [sample], ["turn"])
-    last = aligned.ranges[0, 1] - 1
-    assert labels[last] == "Ben"
-    assert tokenizer.decode(aligned.ids[last : last + 1]).endswith(".")
+    last = aligned.tokens[0][-1]
+    assert tokenizer.decode(aligned.ids[: last + 1]).endswith("Good day, Ann.")
 
 
 def test_errors_name_the_sample_and_show_the_text_around():
@@ -102,6 +141,10 @@ def test_errors_name_the_sample_and_show_the_text_around():
         Sample(TEXT, {"x": (50, 90)})
     with pytest.raises(ValueError, match=r"span 'gap' = \(5, 6\).*\.\.\.Alice\[ \]was born"):
         Sample(TEXT, {"gap": (5, 6)})
+    with pytest.raises(ValueError, match="span 'none' has no stretch: 'Alice"):
+        Sample(TEXT, {"none": ()})
+    with pytest.raises(ValueError, match=r"span 'x' = \(50, 90\).*likes ches\[s\.\]"):
+        Sample(TEXT, {"x": ((0, 5), (50, 90))})
     with pytest.raises(ValueError, match="sample 7 has no span 'month'; it has day"):
         align(tokenizer, [Sample(TEXT, {"day": (0, 3)})], ["month"], numbers=[7])
     with pytest.raises(ValueError, match="sample 0 has .* tokens, more than the context of 4"):

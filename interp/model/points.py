@@ -50,6 +50,8 @@ class Point:
 _STREAM = "batch position d_model"
 _HEADS = "batch position head d_head"
 _KV_HEADS = "batch position kv_head d_head"
+_BY_HEAD = "batch head position d_head"
+_BY_KV_HEAD = "batch kv_head position d_head"
 _PAIRS = "batch head query key"
 
 embed = Point("hook_embed", _STREAM, "token embeddings as they enter block 0 (Gemma: times sqrt d)")
@@ -76,10 +78,10 @@ mlp_module_out = Point(
 q = Point("blocks.{block}.attn.hook_q", _HEADS, "queries before QK-norm and rotation")
 k = Point("blocks.{block}.attn.hook_k", _KV_HEADS, "keys before QK-norm and rotation")
 v = Point("blocks.{block}.attn.hook_v", _KV_HEADS, "values")
-q_normed = Point("blocks.{block}.attn.hook_q_normed", _HEADS, "queries after QK-norm")
-k_normed = Point("blocks.{block}.attn.hook_k_normed", _KV_HEADS, "keys after QK-norm")
-rot_q = Point("blocks.{block}.attn.hook_rot_q", "batch head position d_head", "rotated queries")
-rot_k = Point("blocks.{block}.attn.hook_rot_k", "batch kv_head position d_head", "rotated keys")
+q_normed = Point("blocks.{block}.attn.hook_q_normed", _BY_HEAD, "queries after QK-norm")
+k_normed = Point("blocks.{block}.attn.hook_k_normed", _BY_KV_HEAD, "keys after QK-norm")
+rot_q = Point("blocks.{block}.attn.hook_rot_q", _HEADS, "rotated queries")
+rot_k = Point("blocks.{block}.attn.hook_rot_k", _KV_HEADS, "rotated keys")
 attn_scores = Point(
     "blocks.{block}.attn.hook_attn_scores",
     _PAIRS,

@@ -35,7 +35,7 @@ def landmark_attention(model: TransformerBridge, data: Dataset) -> AttentionView
     """Attention patterns of the first text in the block with the head that attends most from the
     destination to the source, heads in the order of that attention."""
     (aligned,) = align(model.tokenizer, data.samples[:1], [data.source, data.destination])
-    source, destination = aligned.ranges[:, 1] - 1
+    source, destination = (int(tokens[-1]) for tokens in aligned.tokens)
     names = [pattern(block) for block in range(model.cfg.n_layers)]
     with torch.no_grad():
         _, cache = model.run_with_cache(

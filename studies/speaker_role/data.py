@@ -22,7 +22,7 @@ from jaxtyping import Int, Shaped
 from transformers import PreTrainedTokenizerFast
 
 from interp.labelled import read_labelled
-from interp.positions import Span
+from interp.positions import Span, stretches
 from studies.speaker_role.rendering import Rendered, chat, plain
 from studies.speaker_role.transcripts import Transcript, exchanged, shuffled
 
@@ -282,7 +282,7 @@ def from_file(path: Path | str) -> list[Conversation]:
     return [
         Conversation(
             Rendered(s.text, classes, (), ((0, len(s.text)),), (int(number),)),
-            {role: (span,) for role, span in s.spans.items()},
+            {role: stretches(spans) for role, spans in s.spans.items()},
             str(group),
             0,
             0,

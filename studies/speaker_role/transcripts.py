@@ -9,7 +9,6 @@ topic each, every one of which either person could make.
 """
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from interp.positions import segments
+
 FEWEST_TURNS = 4
 """Turns that each speaker of a text needs; fewer are rather a line mistaken for a tag."""
 
@@ -26,7 +27,7 @@ LONGEST_NAME = 40
 """Characters of a name; what stands before a colon and is longer is a sentence."""
 
 # a time of day ("9:30") is no tag, so white space or nothing follows the colon
-_TAG = re.compile(rf"(?P<name>\w[\w .'’&-]{{0,{LONGEST_NAME - 1}}}):(?:\s+(?P<text>.*))?")
+_TAG = rf"^[^\S\n]*(?P<label>\w[\w .'’&-]{{0,{LONGEST_NAME - 1}}}):(?=\s|$)"
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class _Block:
     line: int
     """Line of the tag, from 1."""
     speaker: str
-    lines: list[str]
-    """What is said."""
+    text: str
+    """What is said, in one line."""
 
 
 def parse(text: str, *, source: str = "transcript") -> Transcript:
@@ -73,30 +74,35 @@ def parse(text: str, *, source: str = "transcript") -> Transcript:
             differ only by case or spaces, fewer than two speakers, or a speaker with fewer than
             four turns; the message names the line.
     """
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    blocks = _blocks([(number, line) for number, line in lines if line], source)
+    blocks = _blocks(text, source)
     for block in blocks:
-        if not any(block.lines):
+        if not block.text:
             raise ValueError(f"{source}, line {block.line}: {block.speaker!r} says nothing")
     _check_speakers(blocks, source)
-    turns = tuple(Turn(b.speaker, " ".join(line for line in b.lines if line)) for b in blocks)
+    turns = tuple(Turn(block.speaker, block.text) for block in blocks)
     return Transcript(source, turns, tuple(sorted({turn.speaker for turn in turns})))
 
 
-def _blocks(lines: list[tuple[int, str]], source: str) -> list[_Block]:
-    blocks: list[_Block] = []
-    for number, line in lines:
-        tag = _TAG.fullmatch(line)
-        if tag is not None:
-            blocks.append(_Block(number, tag["name"].strip(), [tag["text"] or ""]))
-        elif blocks:
-            blocks[-1].lines.append(line)
-    if not blocks:
-        raise ValueError(f"{source}: none of {len(lines)} lines begins with 'Name:' and a space")
-    if blocks[0].line != lines[0][0]:
-        number, line = lines[0]
+def _blocks(text: str, source: str) -> list[_Block]:
+    try:
+        parts = segments(text, tag=_TAG)
+    except ValueError as error:
+        n = sum(bool(line.strip()) for line in text.splitlines())
+        raise ValueError(f"{source}: none of {n} lines begins with 'Name:' and a space") from error
+    before = text[: parts[0].tag[0]]
+    if before.strip():
+        line, number = before.strip().splitlines()[0], _line(text, text.index(before.strip()))
         raise ValueError(f"{source}, line {number}: {line[:60]!r} stands before the first 'Name:'")
-    return blocks
+    return [_Block(_line(text, p.tag[0]), p.label, _joined(text[slice(*p.span)])) for p in parts]
+
+
+def _line(text: str, character: int) -> int:
+    return text.count("\n", 0, character) + 1
+
+
+def _joined(text: str) -> str:
+    """The lines of a text as one line, without blank ones."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _check_speakers(blocks: list[_Block], source: str) -> None:
