@@ -162,6 +162,34 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def simultaneous_band(
+    estimate: Float[np.ndarray, " cells"],
+    draws: Float[np.ndarray, "resamples cells"],
+    *,
+    level: float = 0.95,
+) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+    """Lower and upper limits that hold at all cells at once, from a joint bootstrap.
+
+    `draws[b]` holds every cell on the *same* resample b. Deviations from the estimate are divided
+    by the cell's standard deviation, and the quantile of the largest one over cells is the half
+    width in those units (Romano & Wolf 2005), so that a reader may pick the best cell afterwards.
+    Cells that are NaN, or on a tenth or more of the resamples, stay NaN and are left out of the
+    maximum; so are resamples on which a remaining cell is undefined.
+    """
+    low, high = np.full(estimate.shape, np.nan), np.full(estimate.shape, np.nan)
+    kept = np.isfinite(estimate) & (np.isnan(draws).mean(axis=0) < 0.1)
+    whole = draws[:, kept][np.isfinite(draws[:, kept]).all(axis=1)]
+    if not kept.any() or len(whole) < 2:
+        return low, high
+    sd = whole.std(axis=0)
+    deviation = np.abs(whole - estimate[kept])
+    # A cell that does not vary (one compared with itself) has an interval of no width.
+    studentised = np.divide(deviation, sd, out=np.zeros_like(deviation), where=sd > 0)
+    half = np.quantile(studentised.max(axis=1), level) * sd
+    low[kept], high[kept] = estimate[kept] - half, estimate[kept] + half
+    return low, high
+
+
 def grouped_folds(
     groups: Shaped[np.ndarray, " n"], n_splits: int, seed: int
 ) -> list[tuple[Integer[np.ndarray, " _"], Integer[np.ndarray, " _"]]]:

@@ -51,3 +51,12 @@ def test_what_does_not_fit_is_refused():
         scatter_grid({(0, 0): POINTS}, {(0, 0): NAMES[:3]}, **labels)
     with pytest.raises(ValueError, match=r"panels \[\(1, 0\)\] are outside of 1 rows x 1 columns"):
         scatter_grid({(1, 0): POINTS}, {(1, 0): NAMES}, **labels)
+
+
+def test_joined_samples_are_connected_and_no_others():
+    figure = scatter(POINTS, NAMES, title="t", joined=np.array([[0, 3], [2, 1]]))
+    line = figure.data[0]
+    assert line.mode == "lines" and not line.showlegend
+    drawn = np.column_stack([line.x, line.y]).reshape(2, 3, 2)
+    np.testing.assert_array_equal(drawn[:, :2], [[[0, 0], [2, 2]], [[0, 2], [2, 0]]])
+    assert np.isnan(drawn[:, 2]).all()

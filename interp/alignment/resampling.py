@@ -4,7 +4,7 @@ The usual bootstrap draws pairs with replacement, so that a pair meets its own c
 "scrambled" ones; that copy fits as well as a pair does, and every resampled z comes out too low.
 Here strangers are weighed by products of counts over *distinct* pairs only:
 
-1. counts w of m pairs drawn within a stratum, p = w / m;
+1. counts w of m pairs drawn within a stratum, p = w / sum w;
 2. means over the diagonal by weights p_i, means off it by p_i p_j / (1 - sum p^2), put together as
    the n by n table of that size has them: 1/m diagonal, 1 - 1/m strangers;
 3. row, column and grand means of that kind centre the scores; their weighted squares, put together
@@ -55,12 +55,15 @@ def resample(
 ) -> Resampled:
     """`pairing_test(scores, strata)` on every resample.
 
-    `counts` come from `draw_pairs` with the same strata, or finer ones. A resample that leaves a
-    stratum with fewer than two distinct pairs is NaN.
+    `counts` come from `draw_pairs` with the same strata, or finer ones; for a part of the pairs,
+    its columns of a larger draw. A resample that leaves a stratum with fewer than two distinct
+    pairs is NaN.
     """
     excess = np.zeros(len(counts))
     variance = np.zeros(len(counts))
     for rows in strata_rows(len(scores.values), strata).values():
+        if len(rows) < 2:  # nothing to scramble, whatever is drawn
+            continue
         sums = _stratum(scores.values[np.ix_(rows, rows)], counts[:, rows])
         excess, variance = excess + sums[0], variance + sums[1]
     # Below this a variance is rounding: each of the n^2 scores is off by the resolution at most.
@@ -78,10 +81,10 @@ def _stratum(
     m = len(block)
     # Rows' and columns' levels cancel in the end; taken away now, they cost no digits.
     block = doubly_centred(block)
-    p = counts / m
     own, strangers = np.diag(block), 1 - 1 / m
-    twice = (p**2).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # one pair drawn m times has no strangers
+    with np.errstate(invalid="ignore", divide="ignore"):  # one pair drawn alone has no strangers
+        p = counts / counts.sum(axis=1, keepdims=True)
+        twice = (p**2).sum(axis=1)
         by_row, by_column = p @ block.T, p @ block
         diagonal = p @ own
         whole = (p * by_column).sum(axis=1)

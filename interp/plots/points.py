@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from plotly.subplots import make_subplots
 
 from interp.plots.style import INK, QUIET, SERIES, escape, finish
@@ -25,13 +25,17 @@ def scatter(
     arrow: Float[np.ndarray, "2"] | None = None,
     arrow_label: str = "direction",
     hover: Sequence[str] | None = None,
+    joined: Int[np.ndarray, "pairs 2"] | None = None,
 ) -> go.Figure:
     """Samples in a plane, a colour for each class, with a direction drawn from their mean.
 
-    The arrow is scaled to a third of the picture: in a plane a direction has no length. Raises
-    ValueError when points and classes disagree in number.
+    The arrow is scaled to a third of the picture: in a plane a direction has no length. `joined`
+    holds numbers of samples to connect by a line, two a row. Raises ValueError when points and
+    classes disagree in number.
     """
     figure = go.Figure()
+    if joined is not None:
+        _join(figure, points, joined)
     _classes(figure, points, classes, size=6, hover=hover)
     if arrow is not None and np.linalg.norm(arrow) > 0:
         start = points.mean(axis=0)
@@ -90,6 +94,22 @@ def scatter_grid(
     figure.update_xaxes(showticklabels=False, showgrid=False, mirror=True, showline=True)
     figure.update_yaxes(showticklabels=False, showgrid=False, mirror=True, showline=True)
     return figure
+
+
+def _join(figure: go.Figure, points: np.ndarray, joined: np.ndarray) -> None:
+    """One trace of all lines, with a gap after each."""
+    ends = np.full((len(joined), 3, 2), np.nan)
+    ends[:, :2] = points[joined]
+    x, y = ends.reshape(-1, 2).T
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 0.6, "color": QUIET},
+        opacity=0.5,
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _classes(

@@ -1,0 +1,98 @@
+"""Where does cross-lingual alignment come from? `python -m studies.embedding_alignment --help`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from interp.claims import Claim, as_records
+from interp.model import load, source
+from interp.report import Section, render
+from interp.run import Run, parse
+from studies.embedding_alignment import figures, findings, overview
+from studies.embedding_alignment.activations import read
+from studies.embedding_alignment.measuring import Measured, Settings, measure
+from studies.embedding_alignment.problems import Pairs, from_file, generate
+from studies.embedding_alignment.tokens import pool
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pairs of texts in two languages against scrambled pairs, at every block and pooling."""
+
+    model: tuple[str, ...] = ("smollm2-135m",)
+    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
+    pairs: Path | None = None
+    """Your own pairs, CSV or JSONL with a column per language and perhaps "category"."""
+    n: int = 200
+    """Generated pairs: Chinese and English mathematics problems in five categories."""
+    resamples: int = 1000
+    """Resamples of pairs for intervals."""
+    folds: int = 5
+    """Folds of the held-out rotation."""
+    seed: int = 42
+    """Of texts, resamples and folds."""
+    batch_size: int = 16
+    """Texts per forward pass."""
+    device: str | None = None
+    """Where the model runs; the first GPU if there is one, else the CPU."""
+    runs: Path = Path("runs")
+    """Directory of run directories."""
+    store: Path = Path("runs/stores")
+    """Directory of activation stores, which later runs on the same texts read again."""
+
+    def __post_init__(self):
+        if not self.model or len(set(self.model)) < len(self.model):
+            raise ValueError(f"model = {self.model}; name one or more models, each once")
+        if self.resamples < 100:
+            raise ValueError(f"resamples = {self.resamples}; a 95 % interval needs at least 100")
+
+    def texts(self) -> Pairs:
+        """The pairs that the options describe."""
+        return generate(self.n, seed=self.seed) if self.pairs is None else from_file(self.pairs)
+
+
+def main(config: Config) -> Path:
+    """Run the study and return the path of its report."""
+    settings = Settings(config.resamples, config.folds, config.seed)
+    with Run("embedding_alignment", config, root=config.runs) as run:
+        # 1. pairs of texts
+        pairs = config.texts()
+        run.record("pairs", pairs.fingerprint())
+
+        every: list[Measured] = []
+        claims: list[Claim] = []
+        sections: list[Section] = []
+        summaries: list[Section] = []
+        for number, name in enumerate(config.model, start=1):
+            # 2. their tokens, by kind, and activations of every pooling at every hook
+            model = load(name, device=config.device)
+            run.record(f"model {name}", source(model).as_dict())
+            poolings = pool(model.tokenizer, pairs)
+            run.save_table(f"tokens-{number}", poolings.counts)
+            sides = read(model, poolings, out=config.store, batch_size=config.batch_size)
+            del model
+            # 3. pairs against scrambled pairs
+            found = measure(name, sides, pairs, poolings, settings)
+            run.save_table(f"cells-{number}", found.table())
+            # 4. what it establishes
+            made = findings.claims(found)
+            summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
+            sections += figures.sections(found)
+            claims += made
+            every.append(found)
+
+        # 5. results and report
+        run.save_results({"claims": as_records(claims)})
+        page = render(
+            "Where does cross-lingual alignment come from?",
+            as_records(claims),
+            [overview.method(pairs, settings, every), *summaries, *sections],
+            introduction=f"{len(pairs)} pairs, {' and '.join(pairs.languages)}; "
+            f"models: {', '.join(config.model)}",
+            facts=run.summary(),
+        )
+        return run.save_report(page)
+
+
+if __name__ == "__main__":
+    command = "python -m studies.embedding_alignment"
+    print(main(parse(Config, prog=command, description=__doc__ or "")))

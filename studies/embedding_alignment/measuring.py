@@ -1,0 +1,281 @@
+"""How aligned the two languages are at every hook and in every pooling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Integer, Shaped
+from tqdm import tqdm
+
+from interp.alignment import (
+    Components,
+    Decomposition,
+    Pairing,
+    Resampled,
+    Scores,
+    cosines,
+    decompose,
+    draw_pairs,
+    heldout_procrustes,
+    hits,
+    linear_cka,
+    pairing_test,
+    principal_components,
+    resample,
+)
+from interp.stats import fdr
+from studies.embedding_alignment.activations import SITES, Sides
+from studies.embedding_alignment.problems import Pairs
+from studies.embedding_alignment.tokens import POOLINGS, Poolings
+
+RANKS = (1, 5)
+"""k of retrieval@k."""
+
+MAPPED = ("last", "mean", "rest", "unshared")
+"""Poolings for which a rotation between the languages is fitted."""
+
+Rows = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]
+Draws = Integer[np.ndarray, "resamples n"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are resampled and held out."""
+
+    resamples: int
+    """Resamples of pairs for intervals."""
+    folds: int
+    """Folds of the held-out rotation."""
+    seed: int
+    """Of resamples, folds and the scrambled pairs that the study tests itself on."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pooling at one hook."""
+
+    n: int
+    """Pairs of which both texts have such tokens."""
+    plain: Pairing
+    """Cosine, pairs scrambled among all."""
+    stratified: Pairing
+    """Cosine, pairs scrambled within their category."""
+    centred: Pairing
+    """The same after each language's mean is taken away."""
+    retrieval: Mapping[tuple[int, bool, bool], Pairing]
+    """Retrieval@k among all texts by (k, whether the second language searches, whether each
+    language's mean is taken away)."""
+    cka: float
+    """Debiased linear CKA."""
+    norms: tuple[float, float]
+    """Mean norm of either language's rows."""
+    meeting: float
+    """Cosine of the two languages' means."""
+    scrambled: Pairing
+    """`stratified`, with partners dealt anew once: what the study makes of no alignment."""
+    resampled: Resampled
+    """`stratified` on resampled pairs."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model."""
+
+    model: str
+    """The name it was asked for by."""
+    sides: Sides
+    """Its activations."""
+    pairs: Pairs
+    """The texts."""
+    poolings: Poolings
+    """Their tokens."""
+    cells: Mapping[tuple[str, str], Cell]
+    """By hook and pooling."""
+    rotated: Mapping[tuple[int, str], Pairing]
+    """Cosine of held-out pairs after a rotation fitted on others, within categories, by depth and
+    pooling."""
+    components: tuple[Components, ...]
+    """Principal components of the mean pooling, by depth."""
+    shares: tuple[Decomposition, ...]
+    """What shared tokens carry of the mean pooling's excess within categories, by depth."""
+    plain_shares: tuple[Decomposition, ...]
+    """The same with pairs scrambled among all."""
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        """Names of the residual stream's depths."""
+        return self.sides.depths
+
+    def cell(self, depth: int, pooling: str, site: str = SITES[0]) -> Cell:
+        """The cell of a pooling at a depth of a site."""
+        return self.cells[self.sides.hooks(site)[depth], pooling]
+
+    def curve(
+        self, pooling: str, test: str = "stratified", value: str = "z", site: str = SITES[0]
+    ) -> Float[np.ndarray, " depths"]:
+        """A number of each cell's test over the depths of a site."""
+        hooks = self.sides.hooks(site)
+        return np.array([getattr(getattr(self.cells[h, pooling], test), value) for h in hooks])
+
+    def draws(self, pooling: str) -> Float[np.ndarray, "resamples depths"]:
+        """Stratified z on resampled pairs, the same pairs at every depth."""
+        hooks = self.sides.hooks(SITES[0])
+        return np.stack([self.cells[h, pooling].resampled.z for h in hooks], axis=1)
+
+    def adjusted(self, test: str = "stratified") -> Float[np.ndarray, "depths poolings"]:
+        """Benjamini-Hochberg adjusted p of the residual stream's cells."""
+        return fdr(np.stack([self.curve(name, test, "p") for name in POOLINGS], axis=1))
+
+    def table(self) -> pd.DataFrame:
+        """A row for every hook and pooling."""
+        rows = []
+        for site in SITES:
+            for hook in self.sides.hooks(site):
+                rows += [
+                    {"site": site, "hook": hook, "pooling": name, **_row(self.cells[hook, name])}
+                    for name in POOLINGS
+                ]
+        return pd.DataFrame(rows)
+
+
+def measure(
+    model: str, sides: Sides, pairs: Pairs, poolings: Poolings, settings: Settings
+) -> Measured:
+    """Test every hook and pooling, and what the residual stream's depths show besides."""
+    draws = draw_pairs(
+        len(pairs),
+        settings.resamples,
+        strata=pairs.category,
+        rng=np.random.default_rng(settings.seed),
+    )
+    defined: dict[str, Bool[np.ndarray, " n"]] = dict(zip(POOLINGS, poolings.defined, strict=True))
+    stream = sides.hooks(SITES[0])
+    cells: dict[tuple[str, str], Cell] = {}
+    rotated: dict[tuple[int, str], Pairing] = {}
+    components, shares, plain_shares = [], [], []
+    for hook in tqdm(sides.store.hooks, desc=f"alignment in {model}", unit="hook"):
+        sets = sides.read(hook)
+        for name, rows in sets.items():
+            cells[hook, name] = _cell(rows, pairs.category, defined[name], draws, settings.seed)
+        if hook in stream:
+            depth = stream.index(hook)
+            rotated |= {
+                (depth, name): _rotated(sets[name], pairs, defined[name], settings)
+                for name in MAPPED
+            }
+            components.append(principal_components(*sets["mean"], pairs.category))
+            chosen = defined["unshared"]
+            shares.append(_share(sets, chosen, draws, pairs.category))
+            plain_shares.append(_share(sets, chosen, draws, None))
+    return Measured(
+        model, sides, pairs, poolings, cells, rotated,
+        tuple(components), tuple(shares), tuple(plain_shares),
+    )  # fmt: skip
+
+
+def _cell(
+    rows: Rows,
+    category: Shaped[np.ndarray, " n"],
+    defined: Bool[np.ndarray, " n"],
+    draws: Draws,
+    seed: int,
+) -> Cell:
+    n, strata = int(defined.sum()), category[defined]
+    if n < 3:
+        return _empty(n, len(draws))
+    A, B = (side[defined] for side in rows)
+    scores, centred = cosines(A, B), cosines(A, B, centre=True)
+    means = A.mean(axis=0, dtype=float), B.mean(axis=0, dtype=float)
+    lengths = [float(np.linalg.norm(side, axis=1).mean(dtype=float)) for side in (A, B)]
+    return Cell(
+        n=n,
+        plain=pairing_test(scores),
+        stratified=pairing_test(scores, strata),
+        centred=pairing_test(centred, strata),
+        retrieval={
+            (k, back, without): pairing_test(hits(centred if without else scores, k, backward=back))
+            for k in RANKS
+            if k < n
+            for back, without in product((False, True), repeat=2)
+        },
+        cka=linear_cka(A, B),
+        norms=(lengths[0], lengths[1]),
+        meeting=float(means[0] @ means[1] / np.prod([np.linalg.norm(m) for m in means])),
+        scrambled=pairing_test(_dealt(scores, strata, seed), strata),
+        resampled=resample(scores, draws[:, defined], strata),
+    )
+
+
+def _dealt(scores: Scores, category: Shaped[np.ndarray, " n"], seed: int) -> Scores:
+    """The scores with the second language's texts dealt anew within each category."""
+    rng = np.random.default_rng(seed)
+    order = np.arange(len(category))
+    for name in np.unique(category):
+        rows = np.flatnonzero(category == name)
+        order[rows] = rng.permutation(rows)
+    return replace(scores, values=scores.values[:, order])
+
+
+def _undefined(n: int) -> Pairing:
+    why = f"{n} pairs have such tokens in both texts"
+    return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, why, ())
+
+
+def _empty(n: int, resamples: int) -> Cell:
+    none, nothing = _undefined(n), np.full(resamples, np.nan)
+    drawn = Resampled(nothing, nothing)
+    return Cell(n, none, none, none, {}, np.nan, (np.nan, np.nan), np.nan, none, drawn)
+
+
+def _rotated(
+    rows: Rows, pairs: Pairs, defined: Bool[np.ndarray, " n"], settings: Settings
+) -> Pairing:
+    if defined.sum() < max(3, settings.folds):
+        return _undefined(int(defined.sum()))
+    A, B = (side[defined] for side in rows)
+    held_out = heldout_procrustes(
+        A, B, pairs.category[defined], n_splits=settings.folds, seed=settings.seed
+    )
+    return pairing_test(held_out.scores, held_out.folds)
+
+
+def _share(
+    sets: dict[str, Rows],
+    defined: Bool[np.ndarray, " n"],
+    draws: Draws,
+    category: Shaped[np.ndarray, " n"] | None,
+) -> Decomposition:
+    if defined.sum() < 3:
+        none = _undefined(int(defined.sum()))
+        return Decomposition(none, none, np.nan, None, none.status)
+    whole, without = (
+        cosines(*(side[defined] for side in sets[name])) for name in ("mean", "unshared")
+    )
+    strata = None if category is None else category[defined]
+    return decompose(whole, without, draws[:, defined], strata)
+
+
+def _row(cell: Cell) -> dict[str, object]:
+    tests = {"": cell.stratified, "plain_": cell.plain, "centred_": cell.centred}
+    row: dict[str, object] = {"n": cell.n}
+    for prefix, test in tests.items():
+        row |= {
+            f"{prefix}{name}": getattr(test, name) for name in ("matched", "expected", "z", "p")
+        }
+    low, high = interval(cell.resampled.z)
+    row |= {"z_low": low, "z_high": high, "status": cell.stratified.status}
+    row |= {"silent": ", ".join(cell.stratified.silent), "cka": cell.cka}
+    for (k, back, without), test in cell.retrieval.items():
+        name = f"retrieval_{k}{'_back' if back else ''}{'_centred' if without else ''}"
+        row[name] = test.matched
+    return row | {"norm_first": cell.norms[0], "norm_second": cell.norms[1]}
+
+
+def interval(draws: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    """95 % of the resamples; NaN where a tenth or more of them are undefined."""
+    if len(draws) == 0 or np.isnan(draws).mean() >= 0.1:
+        return np.nan, np.nan
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return float(low), float(high)

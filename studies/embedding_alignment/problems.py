@@ -1,0 +1,238 @@
+"""Pairs of texts that say the same in two languages: written here, or a user's own.
+
+Texts of one template share most of their words, so two of them are alike whatever they say. The
+pairs carry a category, and who belongs to whom is asked within it: there the template is the same
+everywhere, and what tells a pair from a scrambled one is the problem itself, its numbers and its
+nouns.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, Shaped
+
+from studies.embedding_alignment.templates import TEMPLATES, Template
+
+FEWEST = 3
+"""Pairs below which nothing can be asked: two pairs have one other order."""
+
+FEWEST_GENERATED = 10
+"""Generated pairs, two for each category, so that scrambling within one is possible."""
+
+CATEGORY = "category"
+"""Name of the column of a file that is no language."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts in two languages, paired by what they say.
+
+    Raises ValueError for sides or categories of different length, fewer than three pairs, an empty
+    text, languages without a name or of one name, texts that are identical in every pair, and a
+    category of a single pair, in which nothing can be scrambled.
+    """
+
+    languages: tuple[str, str]
+    """Names of the languages."""
+    texts: tuple[tuple[str, ...], tuple[str, ...]]
+    """Texts of the first language and of the second, in the order of the pairs."""
+    category: Shaped[np.ndarray, " n"]
+    """Name of each pair's category; "all" everywhere where no categories are known."""
+
+    def __post_init__(self) -> None:
+        self._check_languages()
+        first, second = self.texts
+        if not len(first) == len(second) == len(self.category):
+            raise ValueError(
+                f"{len(first)} texts in {self.languages[0]}, {len(second)} in {self.languages[1]} "
+                f"and {len(self.category)} categories; each pair has one of each"
+            )
+        if len(self) < FEWEST:
+            raise ValueError(f"{len(self)} pairs; at least {FEWEST} are needed")
+        for language, texts in zip(self.languages, self.texts, strict=True):
+            for pair, text in enumerate(texts):
+                if not text.strip():
+                    raise ValueError(f"pair {pair} has no {language} text: {text!r}")
+        if self.identical == len(self):
+            raise ValueError(
+                f"identical languages: all {len(self)} pairs have the same text in "
+                f"{' and '.join(self.languages)}, such as {first[0][:60]!r}"
+            )
+        self._check_categories()
+
+    def _check_languages(self) -> None:
+        one, other = self.languages
+        if not one.strip() or not other.strip():
+            raise ValueError(f"the languages are called {one!r} and {other!r}; both need a name")
+        if one.strip() == other.strip():
+            raise ValueError(f"both languages are called {one!r}; they need names of their own")
+
+    def _check_categories(self) -> None:
+        for name, size in Counter(self.category.tolist()).items():
+            if not str(name).strip():
+                raise ValueError(f"a category is called {name!r}; it needs a name")
+            if size < 2:
+                raise ValueError(
+                    f"category {name!r} has {size} pair, which no other text of the category can "
+                    "be exchanged with; merge it with another or drop it"
+                )
+
+    def __len__(self) -> int:
+        return len(self.texts[0])
+
+    @property
+    def identical(self) -> int:
+        """Number of pairs whose two texts are the same."""
+        return sum(one == other for one, other in zip(*self.texts, strict=True))
+
+    def scrambled(self, seed: int) -> "Pairs":
+        """The same texts, those of the second language dealt anew within each category.
+
+        Every order of a category is equally likely, so a text may come back to its partner, as
+        under the null that pairing makes no difference.
+        """
+        rng = np.random.default_rng(seed)
+        dealt = np.arange(len(self))
+        for name in dict.fromkeys(self.category.tolist()):
+            members = np.flatnonzero(self.category == name)
+            dealt[members] = rng.permutation(members)
+        first, second = self.texts
+        return replace(self, texts=(first, tuple(second[i] for i in dealt)))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over languages, texts and categories, in order."""
+        content = (self.languages, self.texts, self.category.tolist())
+        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def generate(n: int = 200, *, seed: int) -> Pairs:
+    """n mathematics problems in Chinese and English, in five categories of equal size (the first
+    ones have one more where n does not divide).
+
+    A category is one template; its problems differ in their numbers, no two having the same, and
+    in two nouns, drawn anew for each problem. Numbers are written in digits, as often in one
+    language as in the other. All texts of a category end alike: those of "combinations" in a
+    question mark, all others in a full stop. Read at its last token, a raw embedding therefore
+    tells the categories apart, and aligns the languages, by punctuation alone.
+
+    Raises:
+        ValueError: fewer than 10 problems, or more than have numbers of their own.
+    """
+    most = len(TEMPLATES) * min(template.problems for template in TEMPLATES.values())
+    if not FEWEST_GENERATED <= n <= most:
+        raise ValueError(f"n = {n} problems; valid are {FEWEST_GENERATED} to {most}")
+    rng = np.random.default_rng(seed)
+    chinese: list[str] = []
+    english: list[str] = []
+    sizes = [n // len(TEMPLATES) + (i < n % len(TEMPLATES)) for i in range(len(TEMPLATES))]
+    for template, size in zip(TEMPLATES.values(), sizes, strict=True):
+        for numbers in _numbers(template, size, rng):
+            x, y = _nouns(template, rng)
+            chinese.append(template.chinese.format(*numbers, x=x[0], y=y[0]))
+            english.append(template.english.format(*numbers, x=x[1], y=y[1]))
+    category = np.repeat(list(TEMPLATES), sizes)
+    return Pairs(("Chinese", "English"), (tuple(chinese), tuple(english)), category)
+
+
+def _numbers(
+    template: Template, size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "size slots"]:
+    chosen = rng.choice(template.problems, size=size, replace=False)
+    places = np.unravel_index(chosen, [len(values) for values in template.numbers])
+    columns = zip(template.numbers, places, strict=True)
+    return np.stack([np.array(values)[place] for values, place in columns], axis=1)
+
+
+def _nouns(template: Template, rng: np.random.Generator) -> tuple[tuple[str, str], tuple[str, str]]:
+    first, second = template.nouns
+    x = first[rng.integers(len(first))]
+    others = [noun for noun in second if noun != x]
+    return x, others[rng.integers(len(others))]
+
+
+def from_file(path: Path | str) -> Pairs:
+    """A user's pairs from a `.csv` or `.jsonl` file in UTF-8.
+
+    A row, or an object on a line of its own, is a pair. It has two texts, in columns (keys) that
+    are called as the languages are, and may have a `category`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another suffix, another encoding, a row that cannot be read, no rows, other
+            than two languages, a row without a text or category, or what `Pairs` refuses; the
+            message names the file and, counted from 1 without a header, the row.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _csv, ".jsonl": _jsonl}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {', '.join(readers)}")
+    try:
+        table = readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
+    names = [str(name).strip() for name in table.columns]
+    languages = [i for i, name in enumerate(names) if name != CATEGORY]
+    if len(languages) != 2 or names.count(CATEGORY) > 1:
+        raise ValueError(
+            f"{path}: columns {', '.join(map(repr, names)) or 'none'}; valid are two, called as "
+            f"the languages are, and {CATEGORY!r} if there are categories"
+        )
+    if table.empty:
+        raise ValueError(f"{path}: no rows; it needs at least {FEWEST} pairs")
+    _check_rows(path, table, names)
+    one, other = languages
+    texts = (tuple(table.iloc[:, one]), tuple(table.iloc[:, other]))
+    categories = table.iloc[:, names.index(CATEGORY)] if CATEGORY in names else ["all"] * len(table)
+    try:
+        return Pairs((names[one], names[other]), texts, np.array(list(categories)))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """Columns as the first row names them. It is read like any other: pandas renames headers that
+    occur twice, and shifts columns under a header that is too short."""
+    try:
+        rows = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path}: no CSV: {error}") from error
+    return rows.iloc[1:].set_axis(rows.iloc[0].tolist(), axis=1)
+
+
+def _jsonl(path: Path) -> pd.DataFrame:
+    rows = []
+    with path.open(encoding="utf-8-sig") as file:  # a mark from an editor is no character
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            here = f"{path}, line {number}"
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{here}: no JSON: {error}: {line[:60]!r}") from error
+            if not isinstance(rows[-1], dict):
+                raise ValueError(f"{here}: {line[:60]!r} is no object of two texts")
+    return pd.DataFrame(rows)
+
+
+def _check_rows(path: Path, table: pd.DataFrame, names: list[str]) -> None:
+    for row, values in enumerate(table.itertuples(index=False, name=None), start=1):
+        here = f"{path}, row {row}"
+        for name, value in zip(names, values, strict=True):
+            # what a row lacks pandas fills with a NaN
+            if value is None or value != value or (isinstance(value, str) and not value.strip()):
+                pairs = zip(names, values, strict=True)
+                others = ", ".join(f"{n} {v!r}" for n, v in pairs if n != name)
+                raise ValueError(f"{here}: unpaired, its {name} is missing beside {others[:120]}")
+            if not isinstance(value, str):
+                raise ValueError(f"{here}: {name} is {value!r}; texts and categories are strings")

@@ -1,0 +1,211 @@
+"""From pairs of texts to the tokens that each pooling reads.
+
+1. A text is cut into pieces, whole tokens that are whole characters, and each piece gets a kind
+   from its characters: decoded text tells a number from a word in every tokenizer, which strings of
+   byte-level tokens do not.
+2. A piece is shared when its token ids are a piece of the partner's text as well. This asks for the
+   same embedding, which is what alignment costs nothing: " 3" and "3" are one number, but different
+   tokens in some tokenizers, and nothing there makes their embeddings alike.
+3. A pooling picks pieces, and averages their tokens or takes the last.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from transformers import PreTrainedTokenizerFast
+
+from interp.positions import Piece, Sample, Span, Spans, pieces
+from studies.embedding_alignment.problems import Pairs
+
+Kind = Literal["numeric", "letters", "symbols", "space"]
+"""What a piece is made of."""
+
+POOLINGS = ("last", "mean", "rest", "shared", "unshared", "specific", "numeric")
+"""Ways to read a text:
+
+* `last`: the last token that has a visible character;
+* `mean`: all tokens of the text; those that the tokenizer adds, such as BOS, have no characters;
+* `rest`: all but the text's first piece, which attention uses as its sink where no BOS is added:
+  its norm is hundreds of times the others', so that it is the mean;
+* `shared`: tokens of visible pieces that the partner has as well;
+* `unshared`: tokens of visible pieces that it has not;
+* `specific`: of these, words: what only this language writes so;
+* `numeric`: tokens of numbers, shared or not.
+"""
+
+RULES = {pooling: "last" if pooling == "last" else "mean" for pooling in POOLINGS}
+"""Which of a pooling's tokens are read, as `interp.extract.extract` takes it."""
+
+GROUPS = ("language-specific", "shared letters", "numeric", "symbols", "space", "special")
+"""Kinds of token that are counted; special are those without a character."""
+
+
+@dataclass(frozen=True)
+class Poolings:
+    """Texts of both languages with the tokens of every pooling, and what these tokens are."""
+
+    samples: list[Sample]
+    """The first language's texts, then the second's, each in the order of the pairs, with a span
+    for every pooling in the order of `POOLINGS`. Where a pooling has no token the span is the last
+    visible piece and means nothing: see `defined`."""
+    defined: Bool[np.ndarray, "poolings n"]
+    """Whether both texts of the pair have a token of the pooling."""
+    rules: Mapping[str, str]
+    """The rule of every pooling, for extraction."""
+    last: tuple[tuple[str, ...], tuple[str, ...]]
+    """Characters of the last visible piece of each text, by language."""
+    counts: pd.DataFrame
+    """Tokens of each `language` and `kind` (see `GROUPS`): how many in all texts (`tokens`) and how
+    many of them are shared with their partner (`shared`); how many different ones (`distinct`) and
+    how many of these some pair shares (`distinct_shared`); tokens in a text on average
+    (`per_text`)."""
+    shared_fraction: Float[np.ndarray, "2 n"]
+    """Share of each text's tokens, special ones apart, that are shared, by language and pair."""
+
+
+def kind(text: str) -> Kind:
+    """What a piece is made of: white space only; numeric characters only (Unicode categories N,
+    such as 7, ½ or Ⅳ); at least one letter or mark (L and M; 三 is a letter); or neither.
+    White space beside other characters does not count."""
+    classes = {unicodedata.category(c)[0] for c in text if not c.isspace()}
+    if not classes:
+        return "space"
+    if classes == {"N"}:
+        return "numeric"
+    return "letters" if classes & {"L", "M"} else "symbols"
+
+
+@dataclass(frozen=True)
+class _Part:
+    piece: Piece
+    kind: Kind
+    shared: bool
+
+    @property
+    def visible(self) -> bool:
+        return self.kind != "space"
+
+    @property
+    def group(self) -> str:
+        if self.kind == "letters":
+            return "shared letters" if self.shared else "language-specific"
+        return self.kind
+
+
+def pool(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> Poolings:
+    """The tokens of every pooling in every text.
+
+    Raises:
+        ValueError: a text in which the tokenizer leaves no visible character.
+    """
+    parts = _parts(tokenizer, pairs)
+    last: list[tuple[str, ...]] = []
+    samples: list[Sample] = []
+    defined = np.ones((len(POOLINGS), len(pairs)), dtype=bool)
+    fraction = np.zeros((2, len(pairs)))
+    for side, texts in enumerate(pairs.texts):
+        for pair, (text, row) in enumerate(zip(texts, parts[side], strict=True)):
+            spans = {pooling: _span(pooling, row) for pooling in POOLINGS}
+            defined[:, pair] &= [span is not None for span in spans.values()]
+            end = spans["last"]
+            if end is None:
+                raise ValueError(
+                    f"pair {pair}: the tokenizer finds no visible character in the "
+                    f"{pairs.languages[side]} text {text[:60]!r}"
+                )
+            samples.append(Sample(text, {name: span or end for name, span in spans.items()}))
+            sizes = [len(part.piece.ids) for part in row]
+            fraction[side, pair] = np.average([part.shared for part in row], weights=sizes)
+        ends = [[part.piece.text for part in row if part.visible][-1] for row in parts[side]]
+        last.append(tuple(ends))
+    counts = _counts(tokenizer, pairs, parts)
+    return Poolings(samples, defined, RULES, (last[0], last[1]), counts, fraction)
+
+
+def _parts(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> list[list[list[_Part]]]:
+    """The pieces of each text, by language and pair, and what they are."""
+    cut = [[pieces(tokenizer, text) for text in texts] for texts in pairs.texts]
+    rows: list[list[list[_Part]]] = []
+    for own, partner in (cut, cut[::-1]):
+        ids = [{piece.ids for piece in row} for row in partner]
+        rows.append(
+            [[_part(piece, known) for piece in row] for row, known in zip(own, ids, strict=True)]
+        )
+    return rows
+
+
+def _part(piece: Piece, partner: set[tuple[int, ...]]) -> _Part:
+    sort = kind(piece.text)
+    # a space says nothing; only what can be seen counts as shared
+    return _Part(piece, sort, sort != "space" and piece.ids in partner)
+
+
+def _span(pooling: str, row: Sequence[_Part]) -> Spans | None:
+    """The characters that a pooling reads; None where it has none."""
+    visible = [part for part in row if part.visible]
+    start = {"last": len(visible) - 1, "mean": 0, "rest": 1}.get(pooling)
+    if start is not None:
+        if not 0 <= start < len(visible):
+            return None
+        return visible[start].piece.span[0], visible[-1].piece.span[1]
+    chosen = {
+        "shared": [part for part in visible if part.shared],
+        "unshared": [part for part in visible if not part.shared],
+        "specific": [part for part in visible if part.group == "language-specific"],
+        "numeric": [part for part in visible if part.kind == "numeric"],
+    }[pooling]
+    spans: tuple[Span, ...] = tuple(part.piece.span for part in chosen)
+    return spans or None
+
+
+def _counts(
+    tokenizer: PreTrainedTokenizerFast, pairs: Pairs, parts: list[list[list[_Part]]]
+) -> pd.DataFrame:
+    rows = []
+    for language, texts, side in zip(pairs.languages, pairs.texts, parts, strict=True):
+        tokens = [
+            (part.group, token, part.shared)
+            for row in side
+            for part in row
+            for token in part.piece.ids
+        ]
+        every = Counter(token for text in texts for token in tokenizer(text)["input_ids"])
+        special = every - Counter(token for _, token, _ in tokens)
+        tokens += [("special", token, False) for token in special.elements()]
+        for group in GROUPS:
+            of = [(token, shared) for name, token, shared in tokens if name == group]
+            rows.append(
+                {
+                    "language": language,
+                    "kind": group,
+                    "tokens": len(of),
+                    "shared": sum(shared for _, shared in of),
+                    "distinct": len({token for token, _ in of}),
+                    "distinct_shared": len({token for token, shared in of if shared}),
+                    "per_text": len(of) / len(texts),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def same_last(poolings: Poolings, pairs: Pairs) -> dict[str, tuple[str, str]]:
+    """The piece that all texts of a category end in, by category, for the first language and the
+    second; "" for a language whose texts end differently. Categories in which both do are left out.
+
+    Where a language's texts end in one piece, their raw embeddings at the last token are one vector
+    and no pair can be told from another.
+    """
+    found = {}
+    for name in dict.fromkeys(pairs.category.tolist()):
+        members = np.flatnonzero(pairs.category == name)
+        ends = [{texts[pair] for pair in members} for texts in poolings.last]
+        one, other = (end.pop() if len(end) == 1 else "" for end in ends)
+        if one or other:
+            found[str(name)] = (one, other)
+    return found

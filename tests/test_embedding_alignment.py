@@ -1,0 +1,242 @@
+"""The embedding-alignment study: verdicts on planted pairs, and whole tiny runs."""
+
+import csv
+import dataclasses
+import json
+from functools import cache
+from typing import cast
+
+import numpy as np
+import pytest
+from browser import needs_browser, visit
+from tiny_models import tiny_hf, tiny_tokenizer
+
+from interp.run import Run, parse
+from interp.store import Store
+from studies.embedding_alignment import findings
+from studies.embedding_alignment.__main__ import Config, main
+from studies.embedding_alignment.activations import Sides
+from studies.embedding_alignment.measuring import Measured, Settings, measure
+from studies.embedding_alignment.problems import Pairs
+from studies.embedding_alignment.reading import gains, increments, named, undefined
+from studies.embedding_alignment.tokens import POOLINGS, pool
+
+BLOCKS, CATEGORIES, EACH, D = 3, 4, 12, 64
+N = CATEGORIES * EACH
+HOOKS = (
+    "hook_embed",
+    *(f"blocks.{block}.hook_resid_post" for block in range(BLOCKS)),
+    "ln_final.hook_out",
+    *(f"blocks.{block}.hook_{half}_out" for half in ("attn", "mlp") for block in range(BLOCKS)),
+)
+
+
+class _Planted:
+    """Rows with a template's direction, and pair-specific parts that shared and other tokens hold
+    with chosen strength at each depth."""
+
+    hooks = HOOKS
+
+    def __init__(self, shared: dict[int, float], own: dict[int, float]):
+        self.shared, self.own = shared, own
+
+    def read(self, hook: str) -> np.ndarray:
+        at = HOOKS.index(hook)
+        rng = np.random.default_rng(at)
+        category = np.repeat(np.arange(CATEGORIES), EACH)
+        template = 2 * rng.standard_normal((2, CATEGORIES, D))[:, category]
+        template[1] = template[0]
+        numbers, words = np.random.default_rng(99).standard_normal((2, N, D))
+        others = template + self.own.get(at, 0.0) * words + rng.standard_normal((2, N, D))
+        every = others + self.shared.get(at, 0.0) * numbers
+        last = template if at == 0 else every
+        tokens = numbers + 0.01 * rng.standard_normal((2, N, D))
+        poolings = {
+            "last": last, "mean": every, "rest": every, "shared": tokens,
+            "unshared": others, "specific": others, "numeric": tokens,
+        }  # fmt: skip
+        rows = np.stack([poolings[name] for name in POOLINGS], axis=2)
+        return rows.reshape(2 * N, len(POOLINGS), D).astype(np.float32)
+
+
+def _pairs(n: int = N, categories: int = CATEGORIES) -> Pairs:
+    category = np.repeat([f"kind {number}" for number in range(categories)], n // categories)
+    first = tuple(f"hay {number} casas." for number in range(n))
+    second = tuple(f"there are {number} houses." for number in range(n))
+    return Pairs(("Spanish", "English"), (first, second), category)
+
+
+@cache
+def _measured(name: str) -> Measured:
+    shared, own = {
+        "free and carried by shared tokens": ({0: 1.0, 1: 1.0, 2: 1.0}, {}),
+        "words of one language": ({0: 0.1}, {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}),
+        "made by the second block": ({0: 0.3, 1: 0.3, 2: 2.0, 3: 0.3}, {}),
+        "made by the first block": ({0: 0.3, 1: 2.0, 2: 2.0, 3: 2.0}, {}),
+        "nowhere": ({}, {}),
+    }[name]
+    sides = Sides(cast(Store, _Planted(shared, own)), BLOCKS)
+    pairs = _pairs()
+    settings = Settings(resamples=300, folds=4, seed=0)
+    return measure(name, sides, pairs, pool(tiny_tokenizer("qwen3"), pairs), settings)
+
+
+def _verdicts(name: str) -> dict[str, str]:
+    starts = {
+        "Averaged over tokens": "free",
+        "Raw embeddings of the last": "last",
+        "Tokens that both": "carried",
+        "Words that only": "words",
+        "Some block": "blocks",
+        "The first block": "first",
+        "With partners": "nothing",
+    }
+    found = {}
+    for claim in findings.claims(_measured(name)):
+        for start, key in starts.items():
+            if claim.statement.startswith(start):
+                found[key] = claim.verdict
+    return found
+
+
+def test_alignment_that_shared_tokens_bring_is_told_from_that_of_words():
+    shared = _verdicts("free and carried by shared tokens")
+    assert shared["free"] == shared["carried"] == "supported"
+    assert shared["words"] == "not supported"
+    words = _verdicts("words of one language")
+    assert words["free"] == words["words"] == "supported"
+    assert words["carried"] == "not supported"
+
+
+def test_punctuation_at_the_end_is_no_alignment():
+    found = _measured("nowhere")
+    cell = found.cell(0, "last")
+    assert cell.plain.z > 10 and np.isnan(cell.stratified.z)
+    assert _verdicts("nowhere")["last"] == "not testable here"
+    (reason,) = undefined(found)
+    assert reason.startswith(
+        "embedding, last: last tokens are identical within every category (. ."
+    )
+    claim = next(c for c in findings.claims(found) if c.statement.startswith("Raw embeddings of"))
+    assert claim.estimate is None and "identical within every category" in claim.null
+    assert any("Undefined within categories" in line for line in findings.summary(found, []))
+
+
+def test_the_block_that_makes_alignment_is_named():
+    second = _measured("made by the second block")
+    assert named(second, gains(second).above) == "block 1"
+    assert int(np.argmax(increments(second).difference)) == 1
+    assert _verdicts("made by the second block")["blocks"] == "supported"
+    assert _verdicts("made by the second block")["first"] == "not supported"
+    assert _verdicts("made by the first block")["first"] == "supported"
+    first = _measured("made by the first block")
+    assert named(first, gains(first).above) == "block 0 to block 2"
+
+
+def test_noise_supports_nothing():
+    found = _verdicts("nowhere")
+    assert {found[key] for key in ("free", "words", "blocks", "first")} == {"not supported"}
+    assert found["carried"] == "not testable here"
+    assert found["nothing"] == "supported"
+
+
+def test_partners_dealt_anew_lose_every_planted_cell():
+    found = _measured("free and carried by shared tokens")
+    assert (found.adjusted()[0, [1, 3, 6]] <= 0.05).all()
+    assert not (found.adjusted("scrambled") <= 0.05).any()
+
+
+def test_pairs_without_such_tokens_leave_a_pooling_undefined_and_the_rest_whole():
+    pairs = dataclasses.replace(
+        _pairs(),
+        texts=(
+            tuple(f"casa {'abcd'[n % 4]}." for n in range(N)),
+            tuple("a house." for _ in range(N)),
+        ),
+    )
+    sides = Sides(cast(Store, _Planted({0: 1.0}, {})), BLOCKS)
+    settings = Settings(resamples=100, folds=4, seed=0)
+    found = measure("m", sides, pairs, pool(tiny_tokenizer("qwen3"), pairs), settings)
+    assert found.cell(0, "numeric").stratified.status == "0 pairs have such tokens in both texts"
+    assert found.cell(0, "mean").stratified.z > 3
+    claims = findings.claims(found)
+    assert {c.verdict for c in claims if "first block" in c.statement} <= {"not supported"}
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+def _checkpoint(family: str, path) -> str:
+    tiny_hf(family, max_position_embeddings=400).save_pretrained(path)
+    tiny_tokenizer(family).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    models = tuple(_checkpoint(family, root / family) for family in ("llama", "qwen3"))
+    return Config(model=models, n=25, resamples=100, device="cpu", runs=root, store=root / "stores")
+
+
+@pytest.fixture(scope="module")
+def report(config):
+    return main(config)
+
+
+def test_a_run_leaves_claims_tables_report_and_manifest(report, config):
+    run = Run.open(report.parent)
+    claims = run.results()["claims"]
+    assert {c["subject"] for c in claims} == set(config.model)
+    assert all(c["verdict"] and c["rule"] and c["null"] for c in claims)
+    for number in (1, 2):
+        cells = run.table(f"cells-{number}")
+        # 3 blocks: 5 depths of the stream, and two halves of each block
+        assert len(cells) == (5 + 2 * 3) * len(POOLINGS)
+        last = cells[(cells.hook == "hook_embed") & (cells.pooling == "last")]
+        assert last.z.isna().item() and "the same within" in last.status.item()
+        assert {"language-specific", "numeric"} <= set(run.table(f"tokens-{number}").kind)
+    assert run.manifest["recorded"]["pairs"]
+
+
+@needs_browser
+def test_the_report_opens_without_a_network(report):
+    seen = visit(report)
+    assert seen.errors == [] and seen.requests == []
+    # per model: 10 curves and maps and up to 4 pictures; one figure of all models
+    assert 2 * 13 + 1 <= seen.plots <= 2 * 14 + 1
+    assert "Averaged over tokens, raw embeddings lie closer in pairs" in seen.text
+
+
+def test_a_second_run_reads_the_same_store_and_finds_the_same(report, config):
+    again = main(config)
+    results = [json.loads((p.parent / "results.json").read_text()) for p in (report, again)]
+    assert results[0] == results[1]
+
+
+def test_pairs_of_ones_own_in_any_two_languages(config, tmp_path):
+    file = tmp_path / "pairs.csv"
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(["Spanish", "English"])
+        for number in range(12):
+            one, other = (("rojo", "red"), ("azul", "blue"))[number % 2]
+            writer.writerow([f"Tengo {number} libros {one}", f"I have {number} books {other}"])
+    chosen = dataclasses.replace(config, model=config.model[1:], pairs=file)
+    run = Run.open(main(chosen).parent)
+    cells = run.table("cells-1").set_index(["hook", "pooling"])
+    # one category: within it is among all
+    row = cells.loc[("hook_embed", "mean")]
+    assert row.z == pytest.approx(row.plain_z) and row.p <= 0.05
+
+
+def test_the_command_line_explains_every_field(capsys):
+    with pytest.raises(SystemExit):
+        parse(Config, ["--help"], prog="alignment", description="")
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    with pytest.raises(ValueError, match="resamples = 5; a 95 % interval needs at least 100"):
+        Config(resamples=5)
+    with pytest.raises(ValueError, match="name one or more models, each once"):
+        Config(model=())
