@@ -76,6 +76,7 @@ def _band(
         figure.add_scatter(
             x=[*places, *reversed(places)],
             y=[*high, *low[::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=f"rgba{(*hex_to_rgb(colour), 0.16)}",
             line={"width": 0},

@@ -1,0 +1,86 @@
+"""Positives against negatives, as weights over texts.
+
+A concept's mean difference is a weighted sum of texts: 1 / (number of positives) on its positives,
+-1 / (number of negatives) on all other texts. Weights sum to 0, so a level that all texts share
+drops out, and all that a method needs of the activations is their Gram matrix G: for weights a and
+b, a G b is the inner product of the two differences. With G the identity the same formulas say what
+texts with nothing in common would give, which is the null of every score that is not 0 on noise.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+OK = "ok"
+"""Status of a cell that is defined."""
+
+
+def contrasts(
+    positive: Bool[np.ndarray, "concepts texts"],
+    weight: Float[np.ndarray, "*draws texts"] | None = None,
+) -> Float[np.ndarray, "*draws concepts texts"]:
+    """Weights whose sum over texts is mean(positives) - mean(negatives), a text counted `weight`
+    times; NaN for a concept that lacks positives or negatives."""
+    counted = np.ones(positive.shape[1]) if weight is None else weight
+    sides = [counted[..., None, :] * side for side in (positive, ~positive)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        high, low = (side / side.sum(axis=-1, keepdims=True) for side in sides)
+    return high - low
+
+
+def gram_of(X: Float[np.ndarray, "texts d"]) -> Float[np.ndarray, "texts texts"]:
+    """Inner products of the rows about their mean, in float64; 0 where all rows are equal.
+
+    A large level shared by all rows, which contrasts do not see, would cost digits.
+    """
+    rows = X.astype(np.float64)
+    rows -= rows.mean(axis=0)
+    if np.linalg.norm(rows, axis=1).max() <= resolution(X):
+        rows[:] = 0
+    return rows @ rows.T
+
+
+def resolution(X: Float[np.ndarray, "texts d"]) -> float:
+    """Length of a difference of rows that is their rounding: each coordinate carries an error of
+    half a unit in its last place, and 8 such units leave room for sums in another order."""
+    lengths = np.linalg.norm(X.astype(np.float64), axis=1)
+    return float(8 * np.finfo(X.dtype).eps * lengths.max())
+
+
+def check_texts(
+    X: Shaped[np.ndarray, "rows *features"], positive: Bool[np.ndarray, "concepts texts"]
+) -> None:
+    """Raises ValueError unless there is one finite row per text, and a text."""
+    if not positive.size:
+        raise ValueError(f"positive of shape {positive.shape}; at least 1 concept and 1 text")
+    if len(X) != positive.shape[1]:
+        raise ValueError(f"{len(X)} rows of activations for {positive.shape[1]} texts")
+    bad = np.flatnonzero(~np.isfinite(X).reshape(len(X), -1).all(axis=1))
+    if bad.size:
+        raise ValueError(f"row {bad[0]} of the activations is not finite")
+
+
+def check_concepts(concepts: Sequence[str], positive: Bool[np.ndarray, "c texts"]) -> None:
+    """Raises ValueError unless every row of `positive` has one name that no other has."""
+    if len(concepts) != len(positive):
+        raise ValueError(f"{len(concepts)} concepts for {len(positive)} rows of positive")
+    twice = sorted({name for name in concepts if list(concepts).count(name) > 1})
+    if twice or "" in concepts:
+        raise ValueError(
+            f"concepts need names of their own; given more than once or empty: {twice or ['']}"
+        )
+
+
+def scenario_codes(
+    scenario: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, "concepts texts"]
+) -> Int[np.ndarray, " n"]:
+    """Scenario of each text, 0 upwards. Raises ValueError unless each text has one, of several."""
+    if len(scenario) != positive.shape[1]:
+        raise ValueError(f"{len(scenario)} scenario labels for {positive.shape[1]} texts")
+    names, member = np.unique(scenario, return_inverse=True)
+    if len(names) < 3:
+        raise ValueError(
+            f"{len(names)} scenarios, {names.tolist()}; holding one out needs at least 3"
+        )
+    return member

@@ -1,0 +1,1 @@
+"""Which direction in the residual stream stands for a concept, and what is it good for?"""
