@@ -236,7 +236,7 @@ def test_the_command_line_explains_every_field(capsys):
     shown = capsys.readouterr().out
     for field in dataclasses.fields(Config):
         assert f"--{field.name.replace('_', '-')}" in shown
-    with pytest.raises(ValueError, match="resamples = 5; a 95 % interval needs at least 100"):
+    with pytest.raises(ValueError, match="resamples = 5; it must be at least 100"):
         Config(resamples=5)
     with pytest.raises(ValueError, match="name one or more models, each once"):
         Config(model=())

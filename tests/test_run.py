@@ -14,7 +14,15 @@ import pytest
 import torch
 
 import studies
-from interp.run import Run, is_complete, jsonable, origin, parse, write_atomically
+from interp.run import (
+    Run,
+    StudyConfig,
+    is_complete,
+    jsonable,
+    origin,
+    parse,
+    write_atomically,
+)
 
 
 @dataclass(frozen=True)
@@ -251,3 +259,26 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
         "Told by its steps.",
         "python -m studies.bare --help",
     ]
+
+
+def test_a_study_s_configuration_refuses_what_no_study_can_run_with():
+    @dataclass(frozen=True, kw_only=True)
+    class Config(StudyConfig):
+        """A study with one option more."""
+
+        folds: int = 3
+        """Folds."""
+
+        def __post_init__(self):
+            super().__post_init__()
+            self.require_at_least(folds=2)
+
+    assert Config().model == ("smollm2-135m",)
+    for change, message in (
+        ({"model": ()}, r"model = \(\); name one or more models, each once"),
+        ({"model": ("a", "a")}, "each once"),
+        ({"batch_size": 0}, "batch_size = 0; it must be at least 1"),
+        ({"folds": 1}, "folds = 1; it must be at least 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Config(**change)

@@ -12,7 +12,7 @@ from interp.claims import Claim, as_records
 from interp.model import load, source
 from interp.readout import save_concepts, save_control_vectors, save_quality, save_readouts
 from interp.report import Section, render
-from interp.run import Run, parse
+from interp.run import Run, StudyConfig, parse
 from studies.concept_readout import figures, findings, overview
 from studies.concept_readout.activations import attention_blocks, read
 from studies.concept_readout.corpus import Corpus, read_corpus, shipped
@@ -21,12 +21,10 @@ from studies.concept_readout.preflight import check, plan_blocks
 from studies.concept_readout.steering import Settings, run_steering
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
     """A vector per concept and block from a folder of short texts: judged, exported, steered by."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
     stories: Path | None = None
     """Directory of <concept>.txt; without any directory, the synthetic texts of the study."""
     paired: Path | None = None
@@ -43,8 +41,6 @@ class Config:
     """Texts per forward pass."""
     max_length: int = 512
     """Tokens at which a text is cut; texts that were cut are counted and named."""
-    device: str | None = None
-    """Where the model runs; the first GPU if there is one, else the CPU."""
     minimum: int = 1
     """Positive texts that a concept needs."""
     quality_report: bool = True
@@ -56,24 +52,10 @@ class Config:
     steering."""
     rows: int = 32
     """Directions side by side in one forward pass."""
-    seed: int = 42
-    """Of dealings, resamples and directions."""
-    runs: Path = Path("runs")
-    """Directory of run directories."""
-    store: Path = Path("runs/stores")
-    """Directory of activation stores, which later runs on the same texts read again."""
 
     def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model = {self.model}; name one or more models, each once")
-        for name, least in (
-            ("permutations", 40),
-            ("batch_size", 1),
-            ("max_length", 1),
-            ("rows", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)}; it must be at least {least}")
+        super().__post_init__()
+        self.require_at_least(permutations=40, max_length=1, rows=1, minimum=1)
         if 0 < self.directions < 40:
             raise ValueError(f"directions = {self.directions}; a 5 % test needs at least 40, or 0")
 

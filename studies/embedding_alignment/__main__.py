@@ -6,7 +6,7 @@ from pathlib import Path
 from interp.claims import Claim, as_records
 from interp.model import load, source
 from interp.report import Section, render
-from interp.run import Run, parse
+from interp.run import Run, StudyConfig, parse
 from studies.embedding_alignment import figures, findings, overview
 from studies.embedding_alignment.activations import read
 from studies.embedding_alignment.measuring import Measured, Settings, measure
@@ -14,36 +14,22 @@ from studies.embedding_alignment.problems import Pairs, from_file, generate
 from studies.embedding_alignment.tokens import pool
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
     """Pairs of texts in two languages against scrambled pairs, at every block and pooling."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
     pairs: Path | None = None
     """Your own pairs, CSV or JSONL with a column per language and perhaps "category"."""
     n: int = 200
     """Generated pairs: Chinese and English mathematics problems in five categories."""
     resamples: int = 1000
-    """Resamples of pairs for intervals."""
+    """Resamples of pairs for 95 % intervals; at least 100."""
     folds: int = 5
     """Folds of the held-out rotation."""
-    seed: int = 42
-    """Of texts, resamples and folds."""
-    batch_size: int = 16
-    """Texts per forward pass."""
-    device: str | None = None
-    """Where the model runs; the first GPU if there is one, else the CPU."""
-    runs: Path = Path("runs")
-    """Directory of run directories."""
-    store: Path = Path("runs/stores")
-    """Directory of activation stores, which later runs on the same texts read again."""
 
     def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model = {self.model}; name one or more models, each once")
-        if self.resamples < 100:
-            raise ValueError(f"resamples = {self.resamples}; a 95 % interval needs at least 100")
+        super().__post_init__()
+        self.require_at_least(resamples=100, folds=2)
 
     def texts(self) -> Pairs:
         """The pairs that the options describe."""
