@@ -183,7 +183,7 @@ def checkpoint(tmp_path_factory):
 def config(checkpoint, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     return Config(
-        model=(checkpoint,), n=60, folds=2, permutations=40, device="cpu", jobs=1,
+        model=(checkpoint,), n=60, folds=2, permutations=40, interventions=0, device="cpu", jobs=1,
         runs=root, store=root / "stores",
     )  # fmt: skip
 
@@ -340,8 +340,8 @@ def test_the_command_line_explains_every_field_and_refuses_what_it_does_not_know
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"permutations": 10}, "permutations = 10; a 5 % test needs at least 40"),
-        ({"orders": 5}, "orders = 5; a 5 % test needs at least 20"),
+        ({"permutations": 10}, "permutations = 10; it must be at least 40"),
+        ({"orders": 5}, "orders = 5; it must be at least 20"),
         ({"depth": -1.0}, "depth = -1.0; choose from 0 to 100 % of the blocks"),
         ({"depth": 100.5}, "depth = 100.5; choose from 0 to 100 % of the blocks"),
         ({"model": ()}, "name one or more models, each once"),

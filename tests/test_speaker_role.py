@@ -194,8 +194,8 @@ def config(checkpoint, tmp_path_factory):
         files.append(root / f"talk-{number}.txt")
         files[-1].write_text("\n".join(line.replace("it", f"thing {number}") for line in lines))
     return Config(
-        model=(checkpoint,), transcript=tuple(files), copies=1, permutations=40, device="cpu",
-        jobs=1, runs=root, store=root / "stores",
+        model=(checkpoint,), transcript=tuple(files), copies=1, permutations=40, ablations=0,
+        device="cpu", jobs=1, runs=root, store=root / "stores",
     )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def test_the_command_line_explains_every_field(capsys):
     shown = capsys.readouterr().out
     for field in dataclasses.fields(Config):
         assert f"--{field.name.replace('_', '-')}" in shown or field.name == "C"
-    with pytest.raises(ValueError, match="permutations = 5; a 5 % test needs at least 40"):
+    with pytest.raises(ValueError, match="permutations = 5; it must be at least 40"):
         Config(permutations=5)
     with pytest.raises(ValueError, match="data and transcript exclude each other"):
         Config(data=SimpleNamespace(), transcript=(SimpleNamespace(),))  # pyright: ignore

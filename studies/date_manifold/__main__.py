@@ -8,23 +8,21 @@ from typing import Literal
 from interp.claims import Claim, as_records
 from interp.model import load, source
 from interp.report import Section, render
-from interp.run import Run, parse
+from interp.run import Run, StudyConfig, parse
 from interp.store import Store, by_position
 from studies.date_manifold import figures, findings
 from studies.date_manifold.activations import depths, landmark_attention, read
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection, detect
-from studies.date_manifold.further import investigate
+from studies.date_manifold.further import intervene, investigate
 from studies.date_manifold.scoring import Layout, Settings
 from studies.date_manifold.tasks import Task, from_file, generate
 
 
-@dataclass(frozen=True)
-class Config:
-    """Supervised MDS of dates over blocks and words: four experiments, with nulls and controls."""
+@dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
+    """Supervised MDS of dates over blocks and words, and interventions, with nulls and controls."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
     task: Task = "birthday"
     """What the generated texts are about."""
     data: Path | None = None
@@ -42,31 +40,19 @@ class Config:
     alpha: float = 1.0
     """Ridge penalty of SMDS."""
     standardise: Literal["geometry", "all", "none"] = "geometry"
-    """Standardise features by training rows: in experiments 2 to 4, in all four, or in none."""
+    """Standardise features by training rows: in experiments 2 to 4, in 1 to 4, or in none."""
+    interventions: int = 40
+    """Pairs of texts for patching, and texts for steering; 0 leaves interventions out."""
     depth: float = 60.0
     """Depth of experiment 2, shape discovery and roundness, in % of the blocks."""
-    seed: int = 42
-    """Of texts, folds, permutations and orders."""
-    batch_size: int = 16
-    """Texts per forward pass."""
-    device: str | None = None
-    """Where the model runs; the first GPU if there is one, else the CPU."""
     jobs: int | None = None
     """Processes that score cells; every core by default."""
     permute_dates: bool = False
     """Permute the labels among texts first: a run in which a cell survives in 5 % of seeds."""
-    runs: Path = Path("runs")
-    """Directory of run directories."""
-    store: Path = Path("runs/stores")
-    """Directory of activation stores, which later runs on the same texts read again."""
 
     def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model = {self.model}; name one or more models, each once")
-        if self.permutations < 40:
-            raise ValueError(f"permutations = {self.permutations}; a 5 % test needs at least 40")
-        if self.orders < 20:
-            raise ValueError(f"orders = {self.orders}; a 5 % test needs at least 20")
+        super().__post_init__()
+        self.require_at_least(permutations=40, orders=20, interventions=0)
         if not 0 <= self.depth <= 100:
             raise ValueError(f"depth = {self.depth}; choose from 0 to 100 % of the blocks")
 
@@ -100,18 +86,19 @@ def main(config: Config) -> Path:
             run.record(f"model {name}", source(model).as_dict())
             store = read(model, data, out=config.store, batch_size=config.batch_size)
             view = landmark_attention(model, data)
-            del model
             # 3. experiment 1, and what it establishes
             layout = Layout(name, depths(store), data.words)
             found = detect(layout, partial(by_position, store), data, settings)
+            caused, outcome = intervene(model, found, store, data, settings, pairs=config.interventions, batch_size=config.batch_size)  # fmt: skip # noqa: E501
+            del model
             places = {w: _landmark(store, found.best(w), w, data, settings) for w in (data.source, data.destination)}  # fmt: skip # noqa: E501
             embedding = _landmark(store, 0, data.source, data, settings)
-            made = findings.claims(found, places, embedding, data, settings)
+            made = findings.claims(found, places, embedding, data, settings, causal_test=outcome)
             run.save_table(f"cells-{number}", found.table())
             shown = figures.sections(found, places, data, view)
-            # 4. experiments 2 to 4, shapes and binding
+            # 4. experiments 2 to 4, shapes and binding, and what the interventions showed
             row: dict[str, object] = {}
-            for part in investigate(found, store, data, settings):
+            for part in (*investigate(found, store, data, settings), *caused):
                 made += part.claims
                 shown += part.sections
                 row |= part.row
@@ -124,15 +111,11 @@ def main(config: Config) -> Path:
 
         # 5. results and report
         run.save_results({"claims": as_records(claims)})
+        compared = figures.comparison(detections, rows, data, config.depth)
         page = render(
             f"Where does a language model hold {figures.article(data)}, and in what shape?",
             as_records(claims),
-            [
-                figures.method(data, settings),
-                *summaries,
-                figures.comparison(detections, rows, data, config.depth),
-                *sections,
-            ],  # fmt: skip # noqa: E501
+            [figures.method(data, settings), *summaries, compared, *sections],
             introduction=f"{len(data.samples)} texts; models: {', '.join(config.model)}",
             facts=run.summary(),
         )

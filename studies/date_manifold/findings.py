@@ -49,16 +49,19 @@ def claims(
     embedding: Landmark,
     data: Dataset,
     settings: Settings,
+    *,
+    causal_test: str | None = None,
 ) -> list[Claim]:
     """Everything that experiment 1 says about one model.
 
     `places` holds the best middle depth of the source and of the destination; `embedding` the
-    source word before any block.
+    source word before any block; `causal_test` what interventions do to the destination.
     """
     words = tuple(dict.fromkeys((data.source, data.destination)))
+    tests = {data.destination: causal_test}
     made = [
         _survivors(found, data),
-        *(_present(found, places[word], data, settings) for word in words),
+        *(_present(found, places[word], data, settings, tests.get(word)) for word in words),
         *(_geometric(found, places[word], data, settings) for word in words),
         _beyond_embedding(found, places[data.source], embedding, data, settings),
     ]
@@ -92,7 +95,13 @@ def _survivors(found: Detection, data: Dataset) -> Claim:
     )
 
 
-def _present(found: Detection, place: Landmark, data: Dataset, settings: Settings) -> Claim:
+def _present(
+    found: Detection,
+    place: Landmark,
+    data: Dataset,
+    settings: Settings,
+    causal_test: str | None,
+) -> Claim:
     p, null = family_null(found.grid, (place.row, data.words.index(place.word)))
     return Claim.decide(
         f"Where is the {data.quantity}?",
@@ -104,6 +113,7 @@ def _present(found: Detection, place: Landmark, data: Dataset, settings: Setting
         null=null,
         controls={f"score of a one-hot {data.category_noun}": found.lookup},
         conditions={f"family-wise p of the score <= {ALPHA}": bool(p <= ALPHA)},
+        causal_test=causal_test,
     )
 
 

@@ -3,10 +3,21 @@
 from collections.abc import Iterator
 from functools import partial
 
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.claims import Claim
 from interp.store import Store, by_position
-from studies.date_manifold import binding, hypotheses, planes, reuse, rigidity
+from studies.date_manifold import binding, hypotheses, patching, planes, reuse, rigidity, turning
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
+from studies.date_manifold.intervention import (
+    FEWEST_PAIRS,
+    Pairs,
+    Reader,
+    draw_pairs,
+    question,
+    readable,
+)
 from studies.date_manifold.scoring import Part, Settings
 
 
@@ -22,3 +33,58 @@ def investigate(
     yield hypotheses.investigate(found, at_depth, data, settings)
     if data.other is not None:
         yield binding.investigate(found, blocks, at_depth, data, settings)
+
+
+def intervene(
+    model: TransformerBridge,
+    found: Detection,
+    store: Store,
+    data: Dataset,
+    settings: Settings,
+    *,
+    pairs: int,
+    batch_size: int,
+) -> tuple[list[Part], str | None]:
+    """Patching and turning with this many pairs of texts, and their outcome in words; nothing for
+    0 pairs, claims that say what is missing for texts that do not allow them."""
+    if not pairs:
+        return [], None
+    drawn = draw_pairs(data, pairs, seed=settings.seed)
+    missing = _missing(data, drawn)
+    if None in missing.values():
+        return [Part(_untested(found, data, missing), [])], None
+    assert data.distractor is not None
+    layout, row = found.layout, found.best(data.destination)
+    reader = Reader(
+        model, store, data, row, drawn.training, alpha=settings.alpha, batch_size=batch_size
+    )
+    r2, words = readable(reader, data, drawn), (data.source, data.distractor)
+    patched = patching.patch_words(reader, data, drawn, words, patching.depths(row))
+    turned = turning.turn_words(
+        reader, data, drawn, patched.deepest_half(), planes=turning.PLANES, seed=settings.seed
+    )
+    first, moved = patching.investigate(patched, r2, layout, row, data, settings)
+    second, revolved = turning.investigate(turned, r2, layout, row, data, settings)
+    return [first, second], f"{moved}; {revolved}"
+
+
+def _missing(data: Dataset, drawn: Pairs) -> dict[str, bool | None]:
+    """What interventions need, and None for what the texts lack."""
+    return {
+        f"the {data.quantity} is a cycle": data.period is not None or None,
+        "a word is known that has nothing to do with it": data.distractor is not None or None,
+        f"there are {FEWEST_PAIRS} pairs or more": len(drawn.donors) >= FEWEST_PAIRS or None,
+    }
+
+
+def _untested(found: Detection, data: Dataset, missing: dict[str, bool | None]) -> list[Claim]:
+    return [
+        Claim.decide(
+            question(data),
+            statement,
+            subject=found.layout.model,
+            null="none: no intervention was made",
+            conditions=missing,
+        )
+        for statement in (patching.statement(data), turning.statement(data))
+    ]

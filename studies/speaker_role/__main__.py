@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,11 @@ from interp.claims import Claim, as_records
 from interp.model import load, source
 from interp.positions import Sample, fingerprint
 from interp.report import Section, render
-from interp.run import Run, parse
+from interp.run import Run, StudyConfig, parse
 from studies.speaker_role import figures, findings
-from studies.speaker_role.activations import Tokens, read, tag_attention
+from studies.speaker_role.activations import read, tag_attention
 from studies.speaker_role.data import Conversation, Design, conversations, from_file
+from studies.speaker_role.intervention import intervene
 from studies.speaker_role.probing import Probing, Settings, probe
 from studies.speaker_role.transcripts import Transcript, exchanged, shipped, split
 from studies.speaker_role.transcripts import read as read_transcript
@@ -23,12 +25,10 @@ DEPTHS = {"quarters": (0, 25, 50, 75, 100), "all": ()}
 """Depths in %; none stands for all."""
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(StudyConfig):
     """Linear probes for the speaker over depths and roles of a token, with nulls and baselines."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
     transcript: tuple[Path, ...] = ()
     """Your own transcripts ("Name: text" lines, the same speakers in all) for those shipped."""
     data: Path | None = None
@@ -47,26 +47,20 @@ class Config:
     """Cross-validation folds of whole transcripts; no more than there are transcripts."""
     permutations: int = 200
     """Permutations of speakers among turns; no p value falls below 1 / (permutations + 1)."""
+    ablations: int = 40
+    """Random directions that ablating the speaker's is held to; 0 leaves the ablation out."""
     C: float = 0.01
     """Inverse strength of the probes' L2 penalty."""
-    seed: int = 42
-    """Of arrangements, folds, permutations and pictures."""
     batch_size: int = 8
     """Texts per forward pass."""
-    device: str | None = None
-    """Where the model runs; the first GPU if there is one, else the CPU."""
     jobs: int | None = None
     """Processes that fit probes; every core by default."""
-    runs: Path = Path("runs")
-    """Directory of run directories."""
-    store: Path = Path("runs/stores")
-    """Directory of activation stores, which later runs on the same texts read again."""
 
     def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model = {self.model}; name one or more models, each once")
-        if self.permutations < 40:
-            raise ValueError(f"permutations = {self.permutations}; a 5 % test needs at least 40")
+        super().__post_init__()
+        self.require_at_least(permutations=40)
+        if self.ablations and self.ablations < 40:
+            raise ValueError(f"ablations = {self.ablations}; give 40 or more, or 0 for none")
         if self.data is not None and self.transcript:
             raise ValueError("data and transcript exclude each other; give one of them")
 
@@ -81,6 +75,7 @@ def main(config: Config) -> Path:
     with Run("speaker_role", config, root=config.runs) as run:
         # 1. transcripts
         given = [read_transcript(path) for path in config.transcript] or shipped()
+        keep = partial(read, depths=DEPTHS[config.blocks], out=config.store, batch_size=config.batch_size)  # fmt: skip # noqa: E501
         every: list[Probing] = []
         claims: list[Claim] = []
         sections: list[Section] = []
@@ -91,20 +86,19 @@ def main(config: Config) -> Path:
             run.record(f"model {name}", source(model).as_dict())
             talks, naive = _conversations(model, given, config)
             run.record(f"texts {name}", fingerprint([Sample(t.text, {}) for t in talks]))
-            tokens = _read(model, talks, config)
-            single = None if naive is None else _read(model, [naive], config)
+            tokens, single = keep(model, talks), None if naive is None else keep(model, [naive])
             view = tag_attention(model, naive or talks[0])
-            del model
             # 3. probes and directions
             folds = min(config.folds, len(set(tokens.group.tolist())))
             settings = Settings(folds, config.permutations, config.C, config.seed, config.jobs)
             found = probe(name, tokens, single, settings)
             run.save_table(f"cells-{number}", found.table())
-            # 4. what they establish
-            made = findings.claims(found)
+            # 4. the direction ablated, and what all of it establishes
+            more, tables, outcome = intervene(model, [] if config.data else given, config.design, found, settings, n=config.ablations)  # fmt: skip # noqa: E501
+            del model
+            made = findings.claims(found, causal_test=outcome) + more
             summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
-            sections += figures.sections(found, view, config.seed)
-            claims += made
+            claims, sections = claims + made, sections + figures.sections(found, view, config.seed) + tables  # fmt: skip # noqa: E501
             every.append(found)
         if len(every) > 1:
             claims.append(findings.peaks(every))
@@ -138,12 +132,6 @@ def _conversations(
     as_written = Design("as_written", 1, config.seed, config.verbs, config.format)
     made = conversations(pieces, config.design, tokenizer=model.tokenizer)
     return made, conversations(pieces[:1], as_written, tokenizer=model.tokenizer)[0]
-
-
-def _read(model: TransformerBridge, talks: Sequence[Conversation], config: Config) -> Tokens:
-    return read(
-        model, talks, depths=DEPTHS[config.blocks], out=config.store, batch_size=config.batch_size
-    )
 
 
 if __name__ == "__main__":

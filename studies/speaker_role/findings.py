@@ -12,10 +12,15 @@ LATE = 50.0
 """Depth in % beyond which a peak counts as late."""
 
 
-def claims(found: Probing) -> list[Claim]:
-    """Everything that is claimed of one model."""
+def claims(found: Probing, *, causal_test: str | None = None) -> list[Claim]:
+    """Everything that is claimed of one model; `causal_test` is what the ablation showed."""
     made = [_present(found), _beyond_surface(found), _unseen(found), _exchanged(found)]
-    made += [_one_direction(found), _localised(found), _late(found), _overstated(found)]
+    made += [
+        _one_direction(found, causal_test),
+        _localised(found),
+        _late(found),
+        _overstated(found),
+    ]
     return made
 
 
@@ -124,7 +129,7 @@ def _exchanged(found: Probing) -> Claim:
     )
 
 
-def _one_direction(found: Probing) -> Claim:
+def _one_direction(found: Probing, causal_test: str | None) -> Claim:
     direction = found.directions.get(found.best)
     return Claim.decide(
         "Linear or diffuse?",
@@ -141,6 +146,7 @@ def _one_direction(found: Probing) -> Claim:
                 None if direction is None else direction.accuracy >= _score(found) - NEAR
             ),
         },
+        causal_test=causal_test,
     )
 
 

@@ -1,0 +1,233 @@
+"""Ablation in the speaker study: what it measures on tiny models, and in whole runs."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
+
+from interp.intervene import ablate, active
+from interp.model import resid_post
+from interp.probes.direction import mean_difference
+from interp.report import Table
+from interp.run import Run
+from studies.speaker_role import __main__ as study
+from studies.speaker_role import figures, intervention
+from studies.speaker_role.__main__ import Config, main
+from studies.speaker_role.activations import read
+from studies.speaker_role.data import Design, conversations
+from studies.speaker_role.intervention import (
+    SKIPPED,
+    TURNS,
+    Ablation,
+    intervene,
+    measure,
+    openings,
+    preference,
+)
+from studies.speaker_role.probing import Settings, probe
+from studies.speaker_role.transcripts import Transcript, parse
+
+SETTINGS = Settings(n_splits=2, n_permutations=40, C=0.01, seed=0, jobs=1)
+STATEMENT = (
+    "Ablating the speaker's direction costs the next tag's logits more than other directions do."
+)
+
+
+def _transcripts(names=("Ann", "Ben"), n=4, turns=10) -> list[Transcript]:
+    return [
+        parse(
+            "\n".join(f"{names[t % len(names)]}: I will like {k} or {t}." for t in range(turns)),
+            source=f"talk {k}",
+        )
+        for k in range(n)
+    ]
+
+
+# --- what is measured ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_an_opening_asks_for_every_tag_past_the_skipped_ones_at_the_token_before_it(family):
+    bridge = tiny_bridge(family)
+    (text, *_) = openings(bridge, _transcripts(turns=12))
+    assert len(text.before) == TURNS - SKIPPED
+    assert text.speaker.tolist() == [0, 1]
+    decoded = bridge.tokenizer.decode(text.ids[0], skip_special_tokens=True)
+    # cut before the last tag that is asked for, which the model is to predict
+    assert decoded.count(":") == TURNS - 1 and "Ben" not in decoded.rpartition("4.")[2]
+    assert text.before[-1] == text.ids.shape[1] - 1
+    for place, speaker in zip(text.before[:-1], text.speaker, strict=False):
+        assert (speaker, int(text.ids[0, place + 1])) in text.names
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen3", "gemma2"])
+def test_logits_are_those_of_the_whole_text(family):
+    """Only some positions are unembedded: what they get must not depend on it."""
+    bridge = tiny_bridge(family)
+    (text, *_) = openings(bridge, _transcripts())
+    direction = np.random.default_rng(0).standard_normal(32)
+    with (
+        torch.no_grad(),
+        ablate(bridge, resid_post(0), direction, positions=range(1, text.ids.shape[1])),
+    ):
+        whole = bridge(text.ids)[:, text.before]
+        some = bridge(text.ids, logits_to_keep=torch.from_numpy(text.before))
+    assert some.shape == whole.shape
+    torch.testing.assert_close(some, whole)
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory):
+    bridge, given = tiny_bridge("llama", max_position_embeddings=512), _transcripts()
+    talks = conversations(given, Design(copies=2))
+    tokens = read(
+        bridge, talks, depths=(0, 33, 100), out=tmp_path_factory.mktemp("store"), batch_size=8
+    )
+    return bridge, given, probe("tiny", tokens, None, SETTINGS)
+
+
+def test_a_direction_costs_what_the_stream_holds_of_it(probed):
+    """Nothing where no token has any of it, all alike where tokens are told apart by it alone."""
+    bridge, given, found = probed
+    texts, block = openings(bridge, given), 0
+    hook = found.tokens.store.hooks[1]
+    assert hook == resid_post(block)
+    stream = []
+    for text in texts:
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(text.ids, names_filter=hook)
+        stream.append(cache[hook][0, 1:].double())
+    # all that these few texts' tokens hold but one axis: with it taken out, the axis is free
+    axes = torch.linalg.svd(torch.cat(stream)).Vh
+    names = next(iter(zip(*_ids(texts), strict=True)))
+
+    def loss(direction: torch.Tensor, under: torch.Tensor) -> float:
+        lost = 0.0
+        for text in texts:
+            positions = range(1, text.ids.shape[1])
+            with ablate(bridge, hook, under, positions=positions):
+                plain = preference(bridge, text, names, nullcontext())
+                edit = ablate(bridge, hook, direction, positions=positions)
+                lost += abs(plain - preference(bridge, text, names, edit))
+        return lost
+
+    assert loss(axes[-1], under=axes[-1]) == pytest.approx(
+        0, abs=1e-5
+    )  # float32 logits of about 10
+    assert loss(axes[0], under=axes[-1]) > 0.1
+
+
+def _ids(texts) -> list[set[int]]:
+    return [{i for text in texts for s, i in text.names if s == speaker} for speaker in (0, 1)]
+
+
+def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(probed, monkeypatch):
+    bridge, given, found = probed
+    seen = []
+
+    def spy(rows, labels):
+        seen.append(len(rows))
+        return mean_difference(rows, labels)
+
+    monkeypatch.setattr(intervention, "mean_difference", spy)
+    place = (1, found.grid.cells.index("last"))
+    got = measure(bridge, openings(bridge, given), found, place, SETTINGS, n=4)
+    whole = len(found.tokens.cells()["last"])
+    # two folds of four equal transcripts: each time one half; the last call is that of the dealt
+    assert seen[-1] == whole // 2
+    assert got.before.shape == (4,)
+    assert [v.shape for v in got.others.values()] == [(4, 4), (2, 4)]
+    assert set(got.roles) == set(found.grid.cells)
+    assert np.isfinite(
+        np.concatenate([*got.roles.values(), *got.others["random directions"]])
+    ).all()
+    # one text by hand: the loss of the first random direction
+    text, random = openings(bridge, given)[2], np.random.default_rng(SETTINGS.seed)
+    direction = random.standard_normal((4, 32))[0]
+    edit = ablate(bridge, resid_post(0), direction, positions=range(1, text.ids.shape[1]))
+    names = next(iter(zip(*_ids([text]), strict=True)))
+    with torch.no_grad(), edit:
+        logits = bridge(text.ids)[0, text.before]
+    gap = (logits[:, names[1]] - logits[:, names[0]]) * torch.tensor([-1.0, 1.0])
+    expected = got.before[2] - gap.mean().item()
+    assert got.others["random directions"][0, 2] == pytest.approx(expected, abs=1e-5)
+
+
+def test_p_is_the_rank_of_the_loss():
+    losses = np.linspace(-1, 1, 39)[:, None] * np.ones((1, 4))
+    measured = Ablation(
+        "block 0", "last", np.ones(4), {"last": np.full(4, 2.0), "tag": np.full(4, -2.0)},
+        {"random directions": losses}, 8,
+    )  # fmt: skip
+    assert measured.p("last", "random directions") == pytest.approx(1 / 40)
+    assert measured.p("tag", "random directions") == 1
+
+
+def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
+    bridge, given, found = probed
+    (claim,), (section,), outcome = intervene(bridge, given, Design(), found, SETTINGS, n=40)
+    assert claim.statement == STATEMENT and claim.verdict in ("supported", "not supported")
+    assert claim.interval is not None and claim.estimate is not None
+    assert claim.interval[0] <= claim.estimate <= claim.interval[1]
+    assert "40 random directions" in claim.null and "20 directions of dealt" in claim.null
+    assert "loss under the direction of the tags" in claim.controls
+    assert outcome == claim.causal_test
+    (table,) = section.body
+    assert isinstance(table, Table) and len(table.frame) == len(found.grid.cells) + 2
+    assert active(bridge) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "design", "lacking"),
+    [
+        (_transcripts(), Design(format="chat"), "there are two transcripts or more"),
+        ([], Design(), "there are two transcripts or more"),
+        (_transcripts(("Anna", "Annb")), Design(), "their names begin with different tokens"),
+        (_transcripts(("Ann", "Ben", "Cy"), turns=12), Design(), "their names begin with"),
+    ],
+)
+def test_what_texts_lack_is_said_in_the_claim(probed, given, design, lacking):
+    bridge, _, found = probed
+    (claim,), sections, outcome = intervene(bridge, given, design, found, SETTINGS, n=40)
+    assert claim.verdict == "not testable here" and lacking in claim.reason
+    assert sections == [] and outcome is None
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    tiny_hf("llama").save_pretrained(root / "tiny-llama")
+    tiny_tokenizer("llama").save_pretrained(root / "tiny-llama")
+    files = []
+    for transcript in _transcripts():
+        files.append(root / f"{transcript.name}.txt")
+        files[-1].write_text("\n".join(f"{t.speaker}: {t.text}" for t in transcript.turns))
+    return Config(
+        model=(str(root / "tiny-llama"),), transcript=tuple(files), copies=1, folds=2,
+        permutations=40, device="cpu", jobs=1, runs=root, store=root / "stores",
+    )  # fmt: skip
+
+
+def test_a_run_ablates_and_says_so_in_its_claims(config, monkeypatch):
+    monkeypatch.setattr(figures, "SHOWN", 20)  # t-SNE of 300 tokens takes a second a panel
+    monkeypatch.setitem(study.DEPTHS, "quarters", (0, 50, 100))
+    path = main(config)
+    claims = {c["statement"]: c for c in Run.open(path.parent).results()["claims"]}
+    (direction,) = (c for s, c in claims.items() if s.startswith("One direction"))
+    assert direction["causal_test"] == claims[STATEMENT]["causal_test"] is not None
+    assert "what the next tag loses without the direction" in path.read_text()
+
+
+def test_no_ablation_is_made_without_random_directions(probed):
+    bridge, given, found = probed
+    assert intervene(bridge, given, Design(), found, SETTINGS, n=0) == ([], [], None)
+
+
+def test_too_few_random_directions_are_refused():
+    with pytest.raises(ValueError, match="ablations = 10; give 40 or more, or 0 for none"):
+        Config(ablations=10)
