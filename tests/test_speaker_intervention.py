@@ -1,7 +1,5 @@
 """Ablation in the speaker study: what it measures on tiny models, and in whole runs."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
@@ -16,12 +14,13 @@ from studies.speaker_role import __main__ as study
 from studies.speaker_role import figures, intervention
 from studies.speaker_role.__main__ import Config, main
 from studies.speaker_role.activations import read
+from studies.speaker_role.causal import intervene
 from studies.speaker_role.data import Design, conversations
 from studies.speaker_role.intervention import (
     SKIPPED,
     TURNS,
     Ablation,
-    intervene,
+    losses,
     measure,
     openings,
     preference,
@@ -106,17 +105,31 @@ def test_a_direction_costs_what_the_stream_holds_of_it(probed):
     def loss(direction: torch.Tensor, under: torch.Tensor) -> float:
         lost = 0.0
         for text in texts:
-            positions = range(1, text.ids.shape[1])
-            with ablate(bridge, hook, under, positions=positions):
-                plain = preference(bridge, text, names, nullcontext())
-                edit = ablate(bridge, hook, direction, positions=positions)
-                lost += abs(plain - preference(bridge, text, names, edit))
+            with ablate(bridge, hook, under, positions=range(1, text.ids.shape[1])):
+                # the context of `losses` opens inside of this one
+                _, found = losses(bridge, text, names, hook, direction[None].numpy(), batch_size=1)
+            lost += abs(found[0])
         return lost
 
-    assert loss(axes[-1], under=axes[-1]) == pytest.approx(
-        0, abs=1e-5
-    )  # float32 logits of about 10
+    # float32 logits of about 10
+    assert loss(axes[-1], under=axes[-1]) == pytest.approx(0, abs=1e-5)
     assert loss(axes[0], under=axes[-1]) > 0.1
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_many_directions_in_one_pass_give_what_ablate_gives_one_by_one(family):
+    bridge = tiny_bridge(family)
+    texts = openings(bridge, _transcripts())
+    names = next(iter(zip(*_ids(texts), strict=True)))
+    directions = np.random.default_rng(0).standard_normal((5, 32))
+    plain, found = losses(bridge, texts[0], names, resid_post(1), directions, batch_size=3)
+    positions = range(1, texts[0].ids.shape[1])
+    for direction, lost in zip(directions, found, strict=True):
+        with ablate(bridge, resid_post(1), direction, positions=positions):
+            left = preference(bridge, texts[0], names)[0]
+        # float32 in batches of another size
+        assert plain - left == pytest.approx(lost, abs=1e-4)
+    assert np.abs(found).max() > 0.01
 
 
 def _ids(texts) -> list[set[int]]:
@@ -133,7 +146,7 @@ def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(probe
 
     monkeypatch.setattr(intervention, "mean_difference", spy)
     place = (1, found.grid.cells.index("last"))
-    got = measure(bridge, openings(bridge, given), found, place, SETTINGS, n=4)
+    got = measure(bridge, openings(bridge, given), found, place, SETTINGS, n=4, batch_size=4)
     whole = len(found.tokens.cells()["last"])
     # two folds of four equal transcripts: each time one half; the last call is that of the dealt
     assert seen[-1] == whole // 2
@@ -167,7 +180,9 @@ def test_p_is_the_rank_of_the_loss():
 
 def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
     bridge, given, found = probed
-    (claim,), (section,), outcome = intervene(bridge, given, Design(), found, SETTINGS, n=40)
+    (claim,), (section,), outcome = intervene(
+        bridge, given, Design(), found, SETTINGS, n=40, batch_size=16
+    )
     assert claim.statement == STATEMENT and claim.verdict in ("supported", "not supported")
     assert claim.interval is not None and claim.estimate is not None
     assert claim.interval[0] <= claim.estimate <= claim.interval[1]
@@ -182,15 +197,17 @@ def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
 @pytest.mark.parametrize(
     ("given", "design", "lacking"),
     [
-        (_transcripts(), Design(format="chat"), "there are two transcripts or more"),
-        ([], Design(), "there are two transcripts or more"),
+        (_transcripts(), Design(format="chat"), "there are two plain transcripts or more"),
+        ([], Design(), "there are two plain transcripts or more"),
         (_transcripts(("Anna", "Annb")), Design(), "their names begin with different tokens"),
         (_transcripts(("Ann", "Ben", "Cy"), turns=12), Design(), "their names begin with"),
     ],
 )
 def test_what_texts_lack_is_said_in_the_claim(probed, given, design, lacking):
     bridge, _, found = probed
-    (claim,), sections, outcome = intervene(bridge, given, design, found, SETTINGS, n=40)
+    (claim,), sections, outcome = intervene(
+        bridge, given, design, found, SETTINGS, n=40, batch_size=16
+    )
     assert claim.verdict == "not testable here" and lacking in claim.reason
     assert sections == [] and outcome is None
 
@@ -225,7 +242,7 @@ def test_a_run_ablates_and_says_so_in_its_claims(config, monkeypatch):
 
 def test_no_ablation_is_made_without_random_directions(probed):
     bridge, given, found = probed
-    assert intervene(bridge, given, Design(), found, SETTINGS, n=0) == ([], [], None)
+    assert intervene(bridge, given, Design(), found, SETTINGS, n=0, batch_size=16) == ([], [], None)
 
 
 def test_too_few_random_directions_are_refused():

@@ -15,8 +15,8 @@ from interp.report import Section, render
 from interp.run import Run, StudyConfig, parse
 from studies.speaker_role import figures, findings
 from studies.speaker_role.activations import read, tag_attention
+from studies.speaker_role.causal import intervene
 from studies.speaker_role.data import Conversation, Design, conversations, from_file
-from studies.speaker_role.intervention import intervene
 from studies.speaker_role.probing import Probing, Settings, probe
 from studies.speaker_role.transcripts import Transcript, exchanged, shipped, split
 from studies.speaker_role.transcripts import read as read_transcript
@@ -94,7 +94,7 @@ def main(config: Config) -> Path:
             found = probe(name, tokens, single, settings)
             run.save_table(f"cells-{number}", found.table())
             # 4. the direction ablated, and what all of it establishes
-            more, tables, outcome = intervene(model, [] if config.data else given, config.design, found, settings, n=config.ablations)  # fmt: skip # noqa: E501
+            more, tables, outcome = intervene(model, [] if config.data else given, config.design, found, settings, n=config.ablations, batch_size=config.batch_size)  # fmt: skip # noqa: E501
             del model
             made = findings.claims(found, causal_test=outcome) + more
             summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
