@@ -8,11 +8,13 @@ same conditions that decide it, so the two cannot drift apart.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 import pandas as pd
+
+from interp.files import jsonable
 
 Verdict = Literal["supported", "not supported", "not testable here"]
 Conditions = Mapping[str, bool | np.bool_ | None]
@@ -136,7 +138,7 @@ def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
 
 def as_records(claims: Sequence[Claim]) -> list[dict[str, Any]]:
     """Claims as JSON-ready dictionaries; a number that is not finite becomes None."""
-    return [_strict(asdict(claim)) for claim in claims]
+    return [jsonable(claim) for claim in claims]
 
 
 def _cell(claim: Claim) -> str:
@@ -144,13 +146,3 @@ def _cell(claim: Claim) -> str:
         return claim.verdict
     interval = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
     return f"{claim.verdict}: {claim.estimate:.3g}{interval} {claim.unit}".rstrip()
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

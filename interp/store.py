@@ -10,9 +10,7 @@ ends with the same bytes. Reading one hook maps that hook's part of the shards a
 """
 
 import errno
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from interp.files import sha256, whole, write_atomically
 from interp.plan import Plan
 
 SAMPLES = "sample_numbers"
@@ -120,7 +119,7 @@ class Store:
             ValueError: names the first shard that differs.
         """
         for shard in self.shards:
-            if _sha256(self.path / shard["file"]) != shard["sha256"]:
+            if sha256(self.path / shard["file"]) != shard["sha256"]:
                 raise _corrupt(self.path / shard["file"], "its SHA-256 is not the manifest's")
 
 
@@ -183,7 +182,7 @@ class Writer:
         elif any(file.suffix != ".partial" for file in self.path.iterdir()):
             raise ValueError(f"{self.path} is neither empty nor a store; choose another directory")
         else:
-            _write_atomically(plan_file, json.dumps(self.plan.as_dict(), indent=1))
+            write_atomically(plan_file, json.dumps(self.plan.as_dict(), indent=1))
 
     def file(self, shard: int) -> Path:
         """Path of a shard."""
@@ -198,7 +197,7 @@ class Writer:
             return False
         manifest = self.path / "manifest.json"
         if manifest.exists():  # a complete store: its hashes are known, so hold the bytes to them
-            self._hashes[shard] = _sha256(self.file(shard))
+            self._hashes[shard] = sha256(self.file(shard))
             recorded = json.loads(manifest.read_text())["shards"][shard]["sha256"]
             return self._hashes[shard] == recorded
         try:
@@ -219,13 +218,11 @@ class Writer:
         Raises:
             OSError: the disk is full or refuses; shards already written are kept.
         """
-        partial = self.file(shard).with_suffix(".partial")
         try:
-            save_file({SAMPLES: samples, **tensors}, partial, metadata=self._stamp(shard))
-            self._hashes[shard] = _sha256(partial)
-            os.replace(partial, self.file(shard))
+            with whole(self.file(shard)) as partial:
+                save_file({SAMPLES: samples, **tensors}, partial, metadata=self._stamp(shard))
+                self._hashes[shard] = sha256(partial)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             needed = len(self.plan.rows(shard)) * self.plan.bytes_per_sample()
             free = shutil.disk_usage(self.path).free
             raise OSError(
@@ -239,10 +236,10 @@ class Writer:
         shards = []
         for shard in range(self.plan.n_shards):
             file = self.file(shard)
-            digest = self._hashes.get(shard) or _sha256(file)
+            digest = self._hashes.get(shard) or sha256(file)
             shards.append({"file": file.name, "sha256": digest, "bytes": file.stat().st_size})
         manifest = {"plan": self.plan.as_dict(), "source": dict(self.source), "shards": shards}
-        _write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1))
+        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1))
         return Store.open(self.path)
 
 
@@ -261,17 +258,6 @@ def _read_tensor(file: Path, name: str) -> torch.Tensor:
 
 def _corrupt(file: Path, why: str) -> ValueError:
     return ValueError(f"corrupt shard {file}: {why}. Run the extraction again to recompute it")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, file)
 
 
 def _size(n_bytes: int) -> str:

@@ -11,10 +11,13 @@ GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
 }  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
+BELOW = {"files"}
+"""What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (
-    {module: GET for module in GET}
-    | {module: {"stats", "claims"} for module in COMPUTE}
-    | {"weights": set(), "plots": COMPUTE, "report": set(), "run": set(), "stats": set()}
+    {module: GET | BELOW for module in GET}
+    | {module: {"stats", "claims"} | BELOW for module in COMPUTE}
+    | {"weights": BELOW, "plots": COMPUTE, "report": BELOW, "run": BELOW, "stats": BELOW}
+    | {module: set() for module in BELOW}
 )
 """What of ours each module of `interp` may import beside itself."""
 

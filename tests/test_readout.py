@@ -768,7 +768,7 @@ def test_a_file_is_whole_or_absent_and_undefined_vectors_are_refused(tmp_path, m
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("interp.readout.export.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save_readouts(tmp_path, _exported((3, 4)))
     assert (tmp_path / "readout.safetensors").read_bytes() == before

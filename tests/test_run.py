@@ -14,15 +14,8 @@ import pytest
 import torch
 
 import studies
-from interp.run import (
-    Run,
-    StudyConfig,
-    is_complete,
-    jsonable,
-    origin,
-    parse,
-    write_atomically,
-)
+from interp.files import jsonable, write_atomically
+from interp.run import Run, StudyConfig, is_complete, origin, parse
 
 
 @dataclass(frozen=True)

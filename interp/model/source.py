@@ -10,6 +10,8 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
+from interp.files import sha256
+
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.json")
 
 
@@ -51,8 +53,7 @@ def hash_file(path: Path) -> str:
     blob = path.resolve().name
     if path.is_symlink() and len(blob) == 64 and all(c in "0123456789abcdef" for c in blob):
         return blob
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(path)
 
 
 def hash_directory(directory: Path) -> dict[str, str]:

@@ -13,7 +13,6 @@ from here are not shifted.) Files are written whole or not at all.
 """
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
+from interp.files import as_json, whole, write_atomically
 from interp.readout.contrast import OK
-from interp.readout.strict import strict
 from interp.readout.vectors import Readouts
 
 CONVENTION = (
@@ -75,8 +74,8 @@ def save_readouts(folder: Path, readouts: Readouts) -> None:
         "hidden_size": readouts.vectors.shape[2],
         "dtype": "float16",
     }
-    _write(folder / "readout.safetensors", save(tensors))
-    _write(folder / "readout.json", _json(manifest))
+    write_atomically(folder / "readout.safetensors", save(tensors))
+    write_atomically(folder / "readout.json", as_json(manifest))
 
 
 def load_readouts(folder: Path) -> StoredReadouts:
@@ -91,7 +90,7 @@ def load_readouts(folder: Path) -> StoredReadouts:
 def save_quality(folder: Path, content: Mapping[str, Any]) -> None:
     """Write quality.json: `content`, such as qualities, head rankings and triage as dictionaries,
     below the convention of block numbers. Numbers that are not finite become null."""
-    _write(folder / "quality.json", _json({"convention": CONVENTION} | dict(content)))
+    write_atomically(folder / "quality.json", as_json({"convention": CONVENTION} | dict(content)))
 
 
 def load_quality(folder: Path) -> dict[str, Any]:
@@ -110,7 +109,9 @@ def save_concepts(folder: Path, readouts: Readouts) -> dict[str, Path]:
         header = {"concept": concept, "blocks": list(readouts.blocks), "convention": CONVENTION}
         # One entry: the format stores several in an order that changes from write to write.
         metadata = {"readout": json.dumps(header, ensure_ascii=False)}
-        _write(path, save({"vectors": np.ascontiguousarray(readouts.vectors[:, k])}, metadata))
+        write_atomically(
+            path, save({"vectors": np.ascontiguousarray(readouts.vectors[:, k])}, metadata)
+        )
     return paths
 
 
@@ -138,22 +139,21 @@ def save_control_vectors(folder: Path, readouts: Readouts, *, model_hint: str) -
         warnings.warn("llama.cpp has no direction.0: block 0 is left out", stacklevel=2)
     paths = {name: folder / f"{file_stem(name)}.gguf" for name in readouts.concepts}
     for k, (concept, path) in enumerate(paths.items()):
-        partial = _partial(path)
-        writer = GGUFWriter(partial, "controlvector")
-        writer.add_string("controlvector.model_hint", model_hint)
-        writer.add_uint32("controlvector.layer_count", len(kept))
-        writer.add_string("controlvector.concept", concept)
-        writer.add_string("controlvector.convention", GGUF_CONVENTION)
-        if left_out:
-            writer.add_string("controlvector.warning", "block 0 left out: no direction.0")
-        for block in kept:
-            vector = np.ascontiguousarray(readouts.at(block)[k], dtype=np.float32)
-            writer.add_tensor(f"direction.{block}", vector)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        os.replace(partial, path)
+        with whole(path) as partial:
+            writer = GGUFWriter(partial, "controlvector")
+            writer.add_string("controlvector.model_hint", model_hint)
+            writer.add_uint32("controlvector.layer_count", len(kept))
+            writer.add_string("controlvector.concept", concept)
+            writer.add_string("controlvector.convention", GGUF_CONVENTION)
+            if left_out:
+                writer.add_string("controlvector.warning", "block 0 left out: no direction.0")
+            for block in kept:
+                vector = np.ascontiguousarray(readouts.at(block)[k], dtype=np.float32)
+                writer.add_tensor(f"direction.{block}", vector)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
     return paths
 
 
@@ -190,19 +190,3 @@ def _check_defined(readouts: Readouts) -> None:
             f"concept {readouts.concepts[concept]!r} has no vector at block "
             f"{readouts.blocks[block]} ({readouts.status[block, concept]}); export the others"
         )
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    text = json.dumps(strict(content), indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
-
-
-def _partial(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.partial")
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = _partial(path)
-    partial.write_bytes(data)
-    os.replace(partial, path)

@@ -7,14 +7,14 @@ the mean difference then has that share of the texts' variance.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from interp.files import jsonable
 from interp.readout.contrast import OK, check_concepts, check_texts, contrasts
-from interp.readout.strict import strict
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class HeadRanking:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not finite becomes None."""
-        return strict(asdict(self))
+        return jsonable(self)
 
 
 def rank_heads(

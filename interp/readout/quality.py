@@ -14,14 +14,14 @@ Alignment and R2 are therefore given beside their value for unrelated texts.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from interp.files import jsonable
 from interp.readout.contrast import OK, check_texts, contrasts
-from interp.readout.strict import strict
 from interp.readout.vectors import Readouts
 
 RIDGE = 0.01
@@ -100,7 +100,7 @@ class ConceptQuality:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not finite becomes None."""
-        return strict(asdict(self))
+        return jsonable(self)
 
 
 @dataclass(frozen=True)

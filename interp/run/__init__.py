@@ -9,14 +9,11 @@ with Run("example", config) as run:
 from interp.run.command import parse
 from interp.run.config import StudyConfig
 from interp.run.directory import FinishedRun, Run, is_complete
-from interp.run.files import jsonable, write_atomically
 
 __all__ = [
     "FinishedRun",
     "Run",
     "StudyConfig",
     "is_complete",
-    "jsonable",
     "parse",
-    "write_atomically",
 ]

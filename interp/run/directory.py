@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.run.files import as_json, jsonable, sha256, write_atomically
+from interp.files import as_json, jsonable, sha256, write_atomically
 from interp.run.origin import git_state, versions
 
 

@@ -1,24 +1,37 @@
-"""Files as a run keeps them: strict JSON, whole or absent, known by their hash."""
+"""Files as everything here keeps them: whole or absent, strict JSON, known by their hash."""
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write under, beside `path`, which takes its name on a clean exit: a reader sees the
+    old file or the whole new one. On an error nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            # Without this a power cut can leave the new name on an empty file.
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes `data` (text as UTF-8) so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        # Without this a power cut can leave the new name on an empty file.
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def jsonable(value: Any) -> Any:
@@ -50,7 +63,7 @@ def jsonable(value: Any) -> Any:
 
 def as_json(value: Any) -> str:
     """`value`, made strict by `jsonable`, as indented text."""
-    return json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n"
+    return json.dumps(jsonable(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def sha256(path: Path) -> str:
