@@ -104,18 +104,23 @@ def test_steering_by_a_planted_vector_moves_its_logit_monotonically(family):
     assert (np.diff(found) > 0).all()
 
 
+def _judged(bridge, folders, depths, store):
+    """Vectors at the given blocks, by their depth in percent."""
+    corpus = read_corpus(*folders)
+    readings = read(bridge, corpus, tuple(depths), out=store)
+    return judge(
+        "m", bridge, corpus, readings, tuple(depths.values()),
+        minimum=1, permutations=40, seed=0, report=False,
+    )  # fmt: skip
+
+
 # --- planted concepts ----------------------------------------------------------------------------
 
 
 def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
     """The readout of one concept is replaced by its word's own unembedding column."""
     bridge, _ = tiny_pair("qwen3")
-    corpus = read_corpus(*folders)
-    readings = read(bridge, corpus, (1, 2), out=tmp_path)
-    judged = judge(
-        "m", bridge, corpus, readings, (67.0, 100.0),
-        minimum=1, permutations=40, seed=0, report=False,
-    )  # fmt: skip
+    judged = _judged(bridge, folders, {1: 67.0, 2: 100.0}, tmp_path)
     planted = judged.readouts.vectors.copy()
     word = bridge.tokenizer("a party")["input_ids"][len(bridge.tokenizer("a")["input_ids"])]
     column = (bridge.W_U[:, word] - bridge.W_U.mean(dim=1)).detach().numpy()
@@ -138,12 +143,7 @@ def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
 
 def test_how_many_directions_share_a_pass_changes_nothing(folders, tmp_path):
     bridge, _ = tiny_pair("gemma3")
-    corpus = read_corpus(*folders)
-    readings = read(bridge, corpus, (0, 1), out=tmp_path)
-    judged = judge(
-        "m", bridge, corpus, readings, (33.0, 67.0),
-        minimum=1, permutations=40, seed=0, report=False,
-    )  # fmt: skip
+    judged = _judged(bridge, folders, {0: 33.0, 1: 67.0}, tmp_path)
     judged = dataclasses.replace(judged, choice=dataclasses.replace(judged.choice, block=0))
     many, few = (
         run_steering(bridge, judged, Settings(directions=40, rows=rows, seed=0)) for rows in (50, 7)
