@@ -85,6 +85,8 @@ def scatter_grid(
     for (row, column), note in (notes or {}).items():
         number = (rows - 1 - row) * columns + column + 1  # as plotly counts the panels' axes
         axis = "" if number == 1 else number
+        # plotly draws no panel without a trace, and would put its note into another one
+        figure.add_scatter(x=[None], y=[None], showlegend=False, row=rows - row, col=column + 1)
         figure.add_annotation(
             text=escape(note), x=0.5, y=0.5, xref=f"x{axis} domain", yref=f"y{axis} domain",
             showarrow=False, font={"size": 11, "color": QUIET},
