@@ -10,17 +10,14 @@ from test_weights import LLAMA3, YARN, blocks_of
 from tiny_models import FAMILIES, tiny_pair
 
 from interp.affinity import (
-    difference_null,
     fold,
     keys,
     logits,
     normalised,
-    null,
     output,
     per_query_head,
     post_norm,
     queries,
-    query_null,
     turned,
     vo,
 )
@@ -280,118 +277,3 @@ def test_bad_vectors():
         vo(forms, one, torch.ones(2, 4))
     with pytest.raises(ValueError, match="probe 1 is zero"):
         vo(forms, one, torch.stack([one[0], 0 * one[0]]))
-
-
-DRAWS = 50_000
-STEPS = [0, -3, -20]
-
-
-def gaussian(n, seed):
-    return torch.randn(n, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def products(forms, x, y):
-    """The logit before the softcap of row i of x for row i of y, [heads, n]."""
-    k = per_query_head(forms, turned(forms, keys(forms, y), STEPS))
-    return forms.tau * (queries(forms, x) * k).sum(-1)
-
-
-def agrees(found, drawn):
-    """Mean and variance over the last axis lie within 5 standard errors of the closed form, and
-    the standard errors are small."""
-    mean_error = drawn.std(-1) / DRAWS**0.5
-    centred = drawn - drawn.mean(-1, keepdim=True)
-    variance_error = centred.square().std(-1) / DRAWS**0.5
-    assert (variance_error < 0.05 * found.sd**2).all()
-    assert ((drawn.mean(-1) - found.mean).abs() < 5 * mean_error).all()
-    assert ((drawn.var(-1) - found.sd**2).abs() < 5 * variance_error).all()
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_isotropic_null_is_that_of_sampled_vectors(case):
-    """Through the input norm, so Gaussian vectors land on the sphere."""
-    forms = fold(eager(case)[1].weights)
-    x, y = gaussian(DRAWS, 0), gaussian(DRAWS, 1)
-    agrees(null(forms, "independent", distance=STEPS), products(forms, x, y))
-    one = gaussian(1, 2)
-    found = query_null(forms, one, distance=STEPS)
-    drawn = products(forms, one.expand(DRAWS, -1), y)
-    agrees(dataclasses.replace(found, mean=found.mean[:, 0], sd=found.sd[:, 0]), drawn)
-    if forms.q_gain is None:
-        agrees(null(forms, "self", distance=STEPS), products(forms, x, x))
-
-
-@pytest.mark.parametrize("case", ["gpt2", "llama", "qwen2"])
-@pytest.mark.parametrize("pair", ["independent", "self"])
-def test_covariance_null_is_that_of_gaussian_residuals(case, pair):
-    """Residuals with a mean and a rank below d; drawn past the norm, where the null has them."""
-    forms = fold(eager(case)[1].weights)
-    residuals = gaussian(20, 3) * torch.logspace(-1, 1, 32) + 1
-    x = normalised(forms, residuals)
-    rows = (x - x.mean(0)) / 19**0.5
-    draws = [
-        x.mean(0)
-        + torch.randn(DRAWS, 20, generator=torch.Generator().manual_seed(s)).double() @ rows
-        for s in (4, 5)
-    ]
-    y = draws[0] if pair == "self" else draws[1]
-    q = torch.einsum("hed,nd->hne", forms.A.double(), draws[0]) + forms.a[:, None].double()
-    k = torch.einsum("hed,nd->hne", forms.B.double(), y) + forms.b[:, None].double()
-    k = per_query_head(forms, turned(forms, k, STEPS))
-    found = null(forms, pair, distance=STEPS, residuals=residuals)
-    drawn = forms.tau * (q * k).sum(-1)
-    agrees(found, drawn)
-    with pytest.raises(AssertionError):  # the draws tell the two nulls apart
-        agrees(null(forms, pair, distance=STEPS), drawn)
-
-
-def test_directional_moments_of_a_query_with_an_offset():
-    """QK-norm over Gaussian residuals with a mean: the first moment does not vanish."""
-    forms = dataclasses.replace(fold(eager("gemma3")[1].weights), eps=0.0)
-    assert forms.k_gain is not None
-    residuals = gaussian(60, 6) + 1
-    x = normalised(forms, residuals)
-    mean, rows = x.mean(0), (x - x.mean(0)) / 59**0.5
-    generator = torch.Generator().manual_seed(7)
-    y = mean + torch.randn(DRAWS, 60, generator=generator, dtype=torch.float64) @ rows
-    k = torch.einsum("hed,nd->hne", forms.B.double(), y)
-    k = k / k.square().mean(-1, keepdim=True).sqrt() * forms.k_gain.double()
-    k = per_query_head(forms, turned(forms, k, STEPS))
-    found = query_null(forms, residuals[:1], distance=STEPS, residuals=residuals)
-    drawn = forms.tau * (queries(forms, residuals[:1]) * k).sum(-1)
-    agrees(dataclasses.replace(found, mean=found.mean[:, 0], sd=found.sd[:, 0]), drawn)
-    assert (found.mean.abs() > 0.1 * found.sd).any()
-
-
-@pytest.mark.parametrize("pair", ["independent", "self"])
-@pytest.mark.parametrize("case", ["gpt2", "qwen2"])
-def test_difference_null(case, pair):
-    base = eager(case)[1].weights
-    generator = torch.Generator().manual_seed(8)
-    moved = {
-        name: getattr(base, name)
-        + 1e-3 * 0.2 * torch.randn(getattr(base, name).shape, generator=generator)
-        for name in ("W_Q", "W_K", "b_Q", "b_K")
-    }
-    before, after = fold(base), fold(dataclasses.replace(base, **moved))
-    x = gaussian(DRAWS, 9)
-    y = x if pair == "self" else gaussian(DRAWS, 10)
-    found = difference_null(before, after, pair, distance=STEPS)
-    agrees(found, products(after, x, y) - products(before, x, y))
-    same_model = difference_null(before, before, pair, distance=STEPS)
-    assert not same_model.sd.any() and not same_model.mean.any()
-
-
-def test_nulls_that_have_no_closed_form_or_no_meaning():
-    llama, qwen3 = fold(eager("llama")[1].weights), fold(eager("qwen3")[1].weights)
-    with pytest.raises(ValueError, match="'self' has no closed form under QK-norm"):
-        null(qwen3, "self", distance=0)
-    with pytest.raises(ValueError, match="no closed form under QK-norm"):
-        difference_null(qwen3, qwen3, "independent", distance=0)
-    with pytest.raises(ValueError, match="1 residuals"):
-        null(llama, "independent", distance=0, residuals=torch.ones(1, 32))
-    wider = dataclasses.replace(llama, tau=1.0)
-    with pytest.raises(ValueError, match="differ in scale"):
-        difference_null(llama, wider, "self", distance=0)
-    with pytest.raises(ValueError, match="differ in kind of norm"):
-        difference_null(llama, dataclasses.replace(llama, centred=True), "self", distance=0)

@@ -268,7 +268,7 @@ def test_integer_weights_are_refused(saved, tmp_path):
     name = "model.layers.0.self_attn.q_proj.weight"
     packed = {name: torch.ones(32, 32, dtype=torch.uint8)}
     odd = rewrite(saved("llama")[0], tmp_path / "odd", add=packed)
-    with pytest.raises(ValueError, match=f"{name}.*uint8"):
+    with pytest.raises(ValueError, match=f"{name}.*U8"):
         AttentionWeights.from_checkpoint(odd, 0)
 
 

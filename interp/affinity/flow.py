@@ -3,13 +3,14 @@
 Head h that attends to y with weight 1 writes W_O (C y^ + c); all heads together write the sum plus
 b_O, which Gemma's RMSNorm on the attention's output then divides by its own root mean square. That
 denominator belongs to all heads at once, so per head the direction (with the gain) is defined, and
-the amount only once all heads are known. Lengths and products per head come from Gram matrices of
-[d_head, d_head] and [d_head, probes]; nothing of size d x d is formed.
+the amount only once all heads are known. Heads are taken one after the other; nothing of size d x d
+and no second copy of the output maps is formed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from einops import einsum
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,8 +40,7 @@ def output(
     """Attention output for given attention probabilities, before a post-norm, float64. Raises
     ValueError for vectors of the wrong width or one that the norm takes to zero."""
     v = per_query_head(forms, values(forms, X_key))
-    z = einsum(pattern.double(), v, "head n m, head m e -> head n e")
-    return einsum(z, forms.W_O.double(), "head n e, head e d -> n d") + forms.b_O.double()
+    return sum(_contributions(forms, pattern.double() @ v), start=forms.b_O.double())
 
 
 def post_norm(forms: Forms, out: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -62,32 +62,43 @@ def vo(forms: Forms, y: Float[Tensor, "n d"], probes: Float[Tensor, "probes widt
         ValueError: vectors or probes of the wrong width, a zero probe, or a vector that the norm
             takes to zero.
     """
-    _check(forms, probes)
+    check_probes(forms, probes)
     probes = probes.double()
-    v = per_query_head(forms, values(forms, y))
-    whole = einsum(v, forms.W_O.double(), "head n e, head e d -> n d") + forms.b_O.double()
-    denominator = 1.0 if forms.post_gain is None else _denominator(forms, whole)
-    W_O = forms.W_O.double()
-    if forms.post_gain is not None:
-        W_O = W_O * forms.post_gain.double()
-    gram = einsum(W_O, W_O, "head e d, head f d -> head e f")
-    dot = einsum(v, einsum(W_O, probes, "head e d, p d -> head e p"), "h n e, h e p -> h n p")
-    square = einsum(v, gram, v, "head n e, head e f, head n f -> head n")
     length = probes.norm(dim=1)
+    gain = 1.0 if forms.post_gain is None else forms.post_gain.double()
+    whole, dots, cosines = forms.b_O.double(), [], []
+    for contribution in contributions(forms, y):
+        whole = whole + contribution
+        contribution = contribution * gain
+        dots.append(contribution @ probes.T)
+        cosines.append(dots[-1] / (contribution.norm(dim=1, keepdim=True) * length))
+    denominator = 1.0 if forms.post_gain is None else _denominator(forms, whole)
     written = post_norm(forms, whole)
     return Flow(
-        head_dot=dot / denominator,
-        head_cosine=dot / (square.sqrt()[..., None] * length),
+        head_dot=torch.stack(dots) / denominator,
+        head_cosine=torch.stack(cosines),
         dot=written @ probes.T,
         cosine=written @ probes.T / (written.norm(dim=1, keepdim=True) * length),
     )
+
+
+def contributions(forms: Forms, y: Float[Tensor, "n d"]) -> Iterator[Float[Tensor, "n d"]]:
+    """What each head in turn writes when it attends to y, before a post-norm and without the
+    output bias, float64. Raises ValueError as `output` does."""
+    return _contributions(forms, per_query_head(forms, values(forms, y)))
+
+
+def _contributions(forms: Forms, z: Tensor) -> Iterator[Tensor]:
+    # one head at a time: float64 output maps of all heads are 150 MB at 27B shape
+    return (one @ W.double() for one, W in zip(z, forms.W_O, strict=True))
 
 
 def _denominator(forms: Forms, out: Tensor) -> Tensor:
     return (out.pow(2).mean(dim=1, keepdim=True) + forms.eps).sqrt()
 
 
-def _check(forms: Forms, probes: Tensor) -> None:
+def check_probes(forms: Forms, probes: Float[Tensor, "probes width"]) -> None:
+    """Raise ValueError for probes of the wrong width or a zero one."""
     width = forms.W_O.shape[-1]
     if probes.shape[1] != width:
         raise ValueError(f"probes have width {probes.shape[1]}; the residual stream has {width}")
