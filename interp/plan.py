@@ -18,6 +18,24 @@ float16 ends at 65,504."""
 
 
 @dataclass(frozen=True)
+class Rank:
+    """One of several processes that share a store's shards without speaking to one another."""
+
+    number: int
+    """Counted from 0."""
+    world: int
+    """How many there are."""
+
+    def __str__(self) -> str:
+        return f"rank {self.number} of {self.world}"
+
+    def shards(self, n_shards: int) -> range:
+        """Its shards: every `world`-th of all, whatever is done already, so that a rank that
+        starts again has the same ones."""
+        return range(self.number, n_shards, self.world)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a store holds. Two stores with equal plans hold equal activations."""
 
@@ -62,3 +80,45 @@ class Plan:
         """Size of one sample's activations on disk."""
         width = sum(int(np.prod(shape)) for shape in self.hooks.values())
         return width * len(self.positions) * DTYPES[self.dtype].itemsize
+
+
+def changes(old: Mapping, new: Mapping) -> list[str]:
+    """What differs between two plans in the form of `Plan.as_dict`, in words. An entry `source`
+    (`Source.as_dict`) in both says what of a model differs."""
+    found = []
+    for key in (key for key in new if key != "source" and old.get(key) != new[key]):
+        before, after = old.get(key), new[key]
+        if key == "model":
+            parts = _model_changes(old.get("source", {}), new.get("source", {}))
+            found.append(f"model changed ({', '.join(parts)})" if parts else "model changed")
+        elif key == "texts":
+            found.append("texts or spans changed")
+        elif key == "hooks":
+            found.append(f"hooks changed ({_entries(before or {}, after)})")
+        else:
+            found.append(f"{key} changed ({_short(before)} -> {_short(after)})")
+    # of two plans that differ in what is stored, the size of a shard only follows
+    return [c for c in found if len(found) == 1 or not c.startswith("shard_size")]
+
+
+def _model_changes(old: Mapping, new: Mapping) -> list[str]:
+    parts = []
+    if old.get("files") and new.get("files") and old["files"] != new["files"]:
+        parts.append(_entries(old["files"], new["files"]))
+    for key in ("tokenizer", "dtype", "folded"):
+        if key in old and key in new and old[key] != new[key]:
+            parts.append(f"{key} {_short(old[key])} -> {_short(new[key])}")
+    return parts
+
+
+def _entries(old: Mapping, new: Mapping) -> str:
+    """Entries that one of two mappings lacks or has otherwise; the first few of them."""
+    parts = [f"without {key}" for key in old if key not in new]
+    parts += [f"with {key}" for key in new if key not in old]
+    parts += [f"{k} {_short(old[k])} -> {_short(new[k])}" for k in new if k in old and old[k] != new[k]]  # fmt: skip # noqa: E501
+    return ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:8]}..." if len(text) == 64 and text.isalnum() else text  # a SHA-256

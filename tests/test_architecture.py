@@ -9,14 +9,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
+    "samplefile",
 }  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
 BELOW = {"files"}
 """What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (
     {module: GET | BELOW for module in GET}
-    | {module: {"stats", "claims"} | BELOW for module in COMPUTE}
-    | {"weights": BELOW, "plots": COMPUTE, "report": BELOW, "run": BELOW, "stats": BELOW}
+    | {module: {"stats", "claims", "tasks"} | BELOW for module in COMPUTE}
+    | {
+        "tasks": BELOW,
+        "weights": BELOW,
+        "plots": COMPUTE,
+        "report": BELOW,
+        "run": BELOW,
+        "stats": BELOW,
+    }
     | {module: set() for module in BELOW}
 )
 """What of ours each module of `interp` may import beside itself."""

@@ -10,6 +10,7 @@ from browser import needs_browser, visit
 from gguf import GGUFReader
 from tiny_models import FAMILIES, tiny_hf, tiny_pair, tiny_tokenizer
 
+from interp.extract import Stores
 from interp.intervene import steer
 from interp.model import resid_post
 from interp.readout import load_concept, load_control_vector, load_quality, load_readouts
@@ -55,7 +56,7 @@ def test_exported_vectors_equal_plain_pytorch(family, folders, tmp_path):
     """Mean differences of HuggingFace's hidden states, one unpadded text at a time."""
     bridge, hf = tiny_pair(family)
     corpus, blocks = read_corpus(*folders), (0, 1)
-    readings = read(bridge, corpus, blocks, out=tmp_path)
+    readings = read(bridge, corpus, blocks, stores=Stores(tmp_path))
     judged = judge(
         family, bridge, corpus, readings, (33.0, 67.0),
         minimum=1, permutations=40, seed=0, report=True,
@@ -107,7 +108,7 @@ def test_steering_by_a_planted_vector_moves_its_logit_monotonically(family):
 def _judged(bridge, folders, depths, store):
     """Vectors at the given blocks, by their depth in percent."""
     corpus = read_corpus(*folders)
-    readings = read(bridge, corpus, tuple(depths), out=store)
+    readings = read(bridge, corpus, tuple(depths), stores=Stores(store))
     return judge(
         "m", bridge, corpus, readings, tuple(depths.values()),
         minimum=1, permutations=40, seed=0, report=False,

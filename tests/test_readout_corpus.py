@@ -13,6 +13,7 @@ import torch
 from tiny_models import FAMILIES, N_CTX, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 from tokenizers import processors
 
+from interp.extract import Stores
 from interp.model import load
 from interp.readout import fit
 from studies.concept_readout.activations import attention_blocks, read
@@ -339,8 +340,8 @@ TEXTS = {
 def test_readings_equal_huggingface_at_the_last_token(family, tmp_path):
     bridge, hf = _pair(family)
     corpus = _corpus(TEXTS)
-    found = read(bridge, corpus, (0, 1), out=tmp_path)
-    single = read(bridge, corpus, (0, 1), out=tmp_path / "single", batch_size=1)
+    found = read(bridge, corpus, (0, 1), stores=Stores(tmp_path, batch_size=2))
+    single = read(bridge, corpus, (0, 1), stores=Stores(tmp_path / "single", batch_size=1))
     assert found.truncated == () and found.blocks == (0, 1)
     for row, text in enumerate(corpus.texts):
         ids = tiny_tokenizer(family)(text, return_tensors="pt").input_ids
@@ -361,12 +362,14 @@ def test_readings_equal_huggingface_at_the_last_token(family, tmp_path):
 def test_long_texts_are_cut_to_their_first_tokens_and_named(family, tmp_path):
     bridge, hf = _pair(family)
     corpus, limit = _corpus(TEXTS), 12
-    found = read(bridge, corpus, (1,), max_length=limit, out=tmp_path)
+    found = read(bridge, corpus, (1,), max_length=limit, stores=Stores(tmp_path, batch_size=2))
     ids = tiny_tokenizer(family)(list(corpus.texts))["input_ids"]
     long = [name for name, row in zip(corpus.names, ids, strict=True) if len(row) > limit]
     assert found.truncated == tuple(long) and found.limit == limit
     assert 1 < len(long) < len(corpus.texts)
-    alone = read(bridge, corpus, (1,), max_length=limit, out=tmp_path / "single", batch_size=1)
+    alone = read(
+        bridge, corpus, (1,), max_length=limit, stores=Stores(tmp_path / "single", batch_size=1)
+    )
     assert np.allclose(found.residual(1), alone.residual(1), atol=1e-5)
     for row, tokens in enumerate(ids):
         with torch.no_grad():
@@ -385,7 +388,9 @@ def test_a_cut_inside_a_character_moves_before_it(tmp_path):
     encoded = tiny_tokenizer("gpt2")(text, return_offsets_mapping=True)
     two = [i for i, span in enumerate(encoded["offset_mapping"]) if text[slice(*span)] == "\u00e9"]
     assert len(two) == 2  # bytes
-    found = read(bridge, _corpus({"a": text}), (1,), max_length=two[1], out=tmp_path)
+    found = read(
+        bridge, _corpus({"a": text}), (1,), max_length=two[1], stores=Stores(tmp_path, batch_size=2)
+    )
     with torch.no_grad():
         ids = torch.tensor([encoded["input_ids"]])
         states = hf(ids, output_hidden_states=True).hidden_states[2][0]
@@ -396,13 +401,19 @@ def test_a_cut_inside_a_character_moves_before_it(tmp_path):
 
 def test_a_context_shorter_than_max_length_is_the_limit(tmp_path):
     corpus = _corpus({"short": "Bob.", "long": shipped().texts[0]})
-    found = read(_pair("llama")[0], corpus, (0,), out=tmp_path)
+    found = read(_pair("llama")[0], corpus, (0,), stores=Stores(tmp_path, batch_size=2))
     assert found.limit == N_CTX and found.truncated == ("long",)
 
 
 def test_a_max_length_without_room_for_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match="max_length = 1 leaves no token of a text: 'Alice"):
-        read(_pair("llama")[0], _corpus(TEXTS), (0,), max_length=1, out=tmp_path)
+        read(
+            _pair("llama")[0],
+            _corpus(TEXTS),
+            (0,),
+            max_length=1,
+            stores=Stores(tmp_path, batch_size=2),
+        )
 
 
 def test_a_tokenizer_that_closes_texts_is_refused(tmp_path):
@@ -414,13 +425,13 @@ def test_a_tokenizer_that_closes_texts_is_refused(tmp_path):
     # the check at load would compare the tokens of strings, which are not in question here
     bridge = load(tiny_hf("qwen2"), tokenizer=tokenizer, check=False)
     with pytest.raises(ValueError, match="ends a text with '<eos>', which is no part of it"):
-        read(bridge, _corpus(TEXTS), (0,), out=tmp_path)
+        read(bridge, _corpus(TEXTS), (0,), stores=Stores(tmp_path, batch_size=2))
 
 
 def test_blocks_without_attention_have_no_heads_but_a_residual_stream(tmp_path):
     bridge = tiny_bridge("llama")
     assert attention_blocks(bridge) == (True, True, True)
-    found = read(bridge, _corpus(TEXTS), (1,), out=tmp_path)
+    found = read(bridge, _corpus(TEXTS), (1,), stores=Stores(tmp_path, batch_size=2))
     without = dataclasses.replace(
         found.store.plan, hooks={k: v for k, v in found.store.plan.hooks.items() if "attn" not in k}
     )
@@ -430,4 +441,4 @@ def test_blocks_without_attention_have_no_heads_but_a_residual_stream(tmp_path):
 
 def test_a_block_that_the_model_lacks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this model has blocks 0 to 2"):
-        read(_pair("llama")[0], _corpus(TEXTS), (3,), out=tmp_path)
+        read(_pair("llama")[0], _corpus(TEXTS), (3,), stores=Stores(tmp_path, batch_size=2))

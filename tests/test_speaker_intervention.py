@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 
+from interp.extract import Stores
 from interp.intervene import ablate, active
 from interp.model import resid_post
 from interp.probes.direction import mean_difference
@@ -82,7 +83,10 @@ def probed(tmp_path_factory):
     bridge, given = tiny_bridge("llama", max_position_embeddings=512), _transcripts()
     talks = conversations(given, Design(copies=2))
     tokens = read(
-        bridge, talks, depths=(0, 33, 100), out=tmp_path_factory.mktemp("store"), batch_size=8
+        bridge,
+        talks,
+        depths=(0, 33, 100),
+        stores=Stores(tmp_path_factory.mktemp("store"), batch_size=8),
     )
     return bridge, given, probe("tiny", tokens, None, SETTINGS)
 

@@ -11,6 +11,7 @@ import pytest
 from browser import needs_browser, visit
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 
+from interp.extract import Stores
 from interp.run import Run, parse
 from interp.store import Store
 from studies.speaker_role import figures, findings
@@ -33,7 +34,7 @@ def test_every_labelled_token_is_a_row_with_its_own_activation(tmp_path):
     given = [parse_transcript("\n".join(lines[:n]), source=f"talk {n}") for n in (8, 8)]
     given[1] = dataclasses.replace(given[1], name="another")
     talks = conversations(given, Design(copies=1))
-    tokens = read(bridge, talks, depths=(0, 100), out=tmp_path, batch_size=3)
+    tokens = read(bridge, talks, depths=(0, 100), stores=Stores(tmp_path, batch_size=3))
     assert tokens.depths == ("embedding", "final norm")
     assert tokens.percent.tolist() == [0, 100]
     encoded = bridge.tokenizer([t.text for t in talks], return_offsets_mapping=True)

@@ -7,7 +7,7 @@ print(*points(model), sep="\\n")               # which hook points exist here, a
 
 from interp.model.checkpoint import LOCAL_MODELS, fetch
 from interp.model.conformance import Check, Conformance, ConformanceError, conformance
-from interp.model.load import load
+from interp.model.load import checkpoint_directory, load
 from interp.model.points import (
     VOCABULARY,
     Point,
@@ -40,6 +40,7 @@ __all__ = [
     "attn_out",
     "attn_scores",
     "check_hooks",
+    "checkpoint_directory",
     "conformance",
     "embed",
     "fetch",

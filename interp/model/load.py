@@ -12,9 +12,11 @@
 
 import copy
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
     AutoModelForCausalLM,
@@ -70,6 +72,7 @@ def load(
     """
     if device is not None and device_map is not None:
         raise ValueError(f"give device={device!r} or device_map={device_map!r}, not both")
+    own_tokenizer = tokenizer
     if isinstance(model, PreTrainedModel):
         hf, tokenizer, origin = _from_memory(model, tokenizer, device, dtype)
     else:
@@ -77,10 +80,6 @@ def load(
         dtype = dtype or _default_dtype(where)
         hf, tokenizer, origin = _from_name(
             str(model), tokenizer, revision, where, dtype, device_map
-        )
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{type(tokenizer).__name__} is not a fast tokenizer; offsets need one (use_fast=True)"
         )
     bridge = _boot(_text_part(hf), tokenizer)
     if fold:
@@ -91,9 +90,70 @@ def load(
         dtype=str(bridge.cfg.dtype).removeprefix("torch."),
         folded=fold,
     )
+    bridge.interp_loader = _again(model, origin, own_tokenizer, device, dtype, device_map, fold)
     if check and not (report := conformance(bridge)).passed:
         raise ConformanceError(report)
     return bridge
+
+
+def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Path:
+    """The directory of `config.json` and safetensors of what a user names, without building a
+    model, for methods that read weights alone.
+
+    A directory is taken as it is and none of its files is read. A local name or a GGUF file gives
+    its converted copy; a hub id is downloaded, JSON and safetensors only, into the hub's cache.
+
+    Args:
+        name: As `load` takes it: a local name, GGUF file, checkpoint directory or hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        ValueError: nothing is found under that name, the hub is out of reach, or a directory
+            holds no `config.json` or no safetensors.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir() and str(name) not in LOCAL_MODELS:
+        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+            raise _no_checkpoint(path)
+        return path
+    place, origin = _locate(str(name))
+    if origin["kind"] != "hub":
+        return Path(place)
+    try:
+        found = snapshot_download(
+            place, revision=revision, allow_patterns=["*.json", "*.safetensors"]
+        )
+    except (OSError, ValueError) as error:  # a name the hub would not take is a ValueError
+        raise ValueError(_hub_message(place, error)) from error
+    return Path(found)
+
+
+def _again(
+    model: str | Path | PreTrainedModel,
+    origin: dict,
+    tokenizer: PreTrainedTokenizerFast | None,
+    device: Placement | None,
+    dtype: torch.dtype | None,
+    device_map: str | dict | None,
+    fold: bool,
+) -> partial[TransformerBridge] | None:
+    """The same model once more, in whatever process calls it; it has passed its check. None for a
+    model from memory, which no other process can load."""
+    if isinstance(model, PreTrainedModel):
+        return None
+    where = Path(model).expanduser()
+    return partial(
+        load,
+        str(where.resolve()) if where.exists() and model not in LOCAL_MODELS else str(model),
+        tokenizer=tokenizer,
+        revision=origin["revision"],
+        # another process may see other GPUs, and by other numbers
+        device=None if device is None else torch.device(device).type,
+        dtype=dtype,
+        device_map=device_map,
+        fold=fold,
+        check=False,
+    )
 
 
 def _default_device() -> Placement:
@@ -115,6 +175,12 @@ def _from_memory(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
     if tokenizer is None:
         raise ValueError(f"a {type(model).__name__} in memory needs its tokenizer=")
+    if offloaded := [name for name, p in model.named_parameters() if p.is_meta]:
+        raise ValueError(
+            f"{len(offloaded)} weights of the {type(model).__name__} in memory are offloaded, so "
+            f"that nothing tells this model from another ({offloaded[0]} first); load it by name "
+            "or directory with device_map=, where its files do"
+        )
     hashes = hash_parameters(model)
     if device is not None or dtype is not None:
         model = model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
@@ -164,14 +230,18 @@ def _locate(name: str) -> tuple[str, dict]:
     if path.is_dir():
         hashes = hash_directory(path)
         if "config.json" not in hashes or not any(f.endswith(("tensors", "bin")) for f in hashes):
-            raise ValueError(
-                f"{path} holds no checkpoint: it needs config.json and *.safetensors; "
-                f"found {', '.join(sorted(p.name for p in path.iterdir())) or 'nothing'}"
-            )
+            raise _no_checkpoint(path)
         return str(path), {"name": name, "kind": "directory", "revision": None, "files": hashes}
     if name.startswith((".", "~", os.sep)) or name.count("/") > 1 or " " in name:
         raise ValueError(f"unknown model {name!r}: no such directory or file. {_choices()}")
     return name, {"name": name, "kind": "hub", "revision": None, "files": {}}
+
+
+def _no_checkpoint(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} holds no checkpoint: it needs config.json and *.safetensors; "
+        f"found {', '.join(sorted(p.name for p in path.iterdir())) or 'nothing'}"
+    )
 
 
 def _choices() -> str:
@@ -181,7 +251,7 @@ def _choices() -> str:
     )
 
 
-def _hub_message(name: str, error: OSError) -> str:
+def _hub_message(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     if "valid model identifier" in reason:
         return (
@@ -203,6 +273,10 @@ def _text_part(hf: PreTrainedModel) -> PreTrainedModel:
 
 
 def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> TransformerBridge:
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer; offsets need one (use_fast=True)"
+        )
     hf.eval()
     hf.config.architectures = [type(hf).__name__]  # some configs lack it, and the adapter needs it
     tokenizer = copy.deepcopy(tokenizer)
@@ -210,9 +284,12 @@ def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Transforme
     name = tokenizer.init_kwargs.setdefault("name_or_path", tokenizer.name_or_path or "in-memory")
     tokenizer.init_kwargs["add_bos_token"] = True
     first = next(hf.parameters())
-    bridge = TransformerBridge.boot_transformers(
-        name, hf_model=hf, tokenizer=tokenizer, device=str(first.device), dtype=first.dtype
-    )
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            name, hf_model=hf, tokenizer=tokenizer, device=str(first.device), dtype=first.dtype
+        )
+    except NotImplementedError as error:  # quantised weights that it would have to take apart
+        raise ValueError(f"a {type(hf).__name__} like this cannot be wrapped: {error}") from error
     bridge.cfg.default_prepend_bos = bridge.cfg.tokenizer_prepends_bos
     bridge.tokenizer.padding_side = "right"
     return bridge

@@ -6,14 +6,16 @@ with Run("example", config) as run:
     run.save_results({"claims": records})
 """
 
-from interp.run.command import parse
-from interp.run.config import StudyConfig
+from interp.run.command import parse, run_command
+from interp.run.config import RunConfig, StudyConfig
 from interp.run.directory import FinishedRun, Run, is_complete
 
 __all__ = [
     "FinishedRun",
     "Run",
+    "RunConfig",
     "StudyConfig",
     "is_complete",
     "parse",
+    "run_command",
 ]

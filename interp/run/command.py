@@ -1,13 +1,29 @@
 """A frozen dataclass as a command line, whose help is the fields' docstrings."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TypeVar, get_args, get_origin
 
 import tyro
 
+from interp.files import Unfinished
+
 Config = TypeVar("Config")
+
+
+def run_command(
+    main: Callable[[Config], object], config_type: type[Config], *, prog: str, description: str
+) -> None:
+    """Run `main` with the configuration of the command line, and print what it returns.
+
+    Where other ranks have yet to do their part, that is said on stderr and the exit status is 0:
+    this rank has done its own, and torchrun would end the others on any other status.
+    """
+    try:
+        print(main(parse(config_type, prog=prog, description=description)))
+    except Unfinished as waiting:
+        print(waiting, file=sys.stderr)
 
 
 def parse(

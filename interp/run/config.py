@@ -1,15 +1,14 @@
-"""What every study's configuration has: which models, on what, and where results go."""
+"""What every study's configuration has: on what it computes, where results go, and which models."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """Base of a study's configuration; a study adds its own options and may change defaults."""
+class RunConfig:
+    """How a study is run, whatever it is about."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
     seed: int = 42
     """Of everything that is drawn."""
     batch_size: int = 16
@@ -18,16 +17,43 @@ class StudyConfig:
     """Where the model runs; the first GPU if there is one, else the CPU."""
     runs: Path = Path("runs")
     """Directory of run directories."""
-    store: Path = Path("runs/stores")
-    """Directory of activation stores, which later runs on the same texts read again."""
+    store: str | Path = "runs/stores"
+    """Directory or address (s3://...) of activation stores, which later runs read again."""
+    executor: Literal["local", "rank", "ray"] = "local"
+    """Who computes: this process; for activations this rank of torchrun or SLURM; for activations
+    and grids a Ray cluster."""
+    workers: int | None = None
+    """Workers of the Ray cluster; by default one for each GPU, or as many as the CPUs allow."""
 
     def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model = {self.model}; name one or more models, each once")
         self.require_at_least(batch_size=1)
+        if self.workers is not None and (self.workers < 1 or self.executor != "ray"):
+            raise ValueError(
+                f"workers = {self.workers}; give 1 or more, and executor 'ray', "
+                f"not {self.executor!r}"
+            )
+
+    @property
+    def backend(self) -> Literal["loky", "ray"]:
+        """Who scores the cells of a grid: processes of this machine, or of the Ray cluster."""
+        return "ray" if self.executor == "ray" else "loky"
 
     def require_at_least(self, **least: int) -> None:
         """Refuse fields below a bound: ValueError with the field, its value and the bound."""
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be at least {bound}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(RunConfig):
+    """Base of the configuration of a study over models; a study adds its own options and may change
+    defaults."""
+
+    model: tuple[str, ...] = ("smollm2-135m",)
+    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.model or len(set(self.model)) < len(self.model):
+            raise ValueError(f"model = {self.model}; name one or more models, each once")

@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 
 from interp.claims import Claim, as_records
+from interp.extract import Stores
 from interp.model import load, source
 from interp.readout import save_concepts, save_control_vectors, save_quality, save_readouts
 from interp.report import Section, render
-from interp.run import Run, StudyConfig, parse
+from interp.run import Run, StudyConfig, run_command
 from studies.concept_readout import figures, findings, overview
 from studies.concept_readout.activations import attention_blocks, read
 from studies.concept_readout.corpus import Corpus, read_corpus, shipped
@@ -91,7 +92,7 @@ def main(config: Config) -> Path:
             run.record(f"model {name}", source(model).as_dict())
             targets = plan_blocks(config.target_layers, model.cfg.n_layers, attention_blocks(model))
             print(f"{name}:", *notices, *targets.notices, sep="\n  ", file=sys.stderr)
-            readings = read(model, corpus, targets.blocks, max_length=config.max_length, out=config.store, batch_size=config.batch_size)  # fmt: skip # noqa: E501
+            readings = read(model, corpus, targets.blocks, max_length=config.max_length, stores=Stores.of(config))  # fmt: skip # noqa: E501
             # 3. vectors, judged on scenarios they were not fitted on
             judged = judge(name, model, corpus, readings, targets.depths, minimum=config.minimum, permutations=config.permutations, seed=config.seed, report=config.quality_report)  # fmt: skip # noqa: E501
             run.save_table(f"cells-{number}", judged.table())
@@ -132,4 +133,4 @@ def export(folder: Path, judged: Judged, architecture: str) -> None:
 
 
 if __name__ == "__main__":
-    print(main(parse(Config, prog="python -m studies.concept_readout", description=__doc__ or "")))
+    run_command(main, Config, prog="python -m studies.concept_readout", description=__doc__ or "")

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
-from interp.extract import extract
+from interp.extract import Stores
 from interp.model import resid_post, z
 from interp.positions import Sample, align
 from interp.store import Store
@@ -49,8 +48,7 @@ def read(
     blocks: Sequence[int],
     *,
     max_length: int = 512,
-    out: Path,
-    batch_size: int = 2,
+    stores: Stores,
     dtype: str | None = None,
 ) -> Readings:
     """Read all texts in one pass, into a store that a later run finds again.
@@ -66,15 +64,8 @@ def read(
     limit = min(max_length, model.cfg.n_ctx)
     samples = [_fitted(model.tokenizer, text, limit) for text in corpus.texts]
     heads = [b for b, has in enumerate(attention_blocks(model)) if has and b in blocks]
-    store = extract(
-        model,
-        samples,
-        hooks=[*(resid_post(b) for b in blocks), *(z(b) for b in heads)],
-        out=out / "concept_readout-{key}",
-        batch_size=batch_size,
-        dtype=dtype,
-    )
-    assert isinstance(store, Store)
+    hooks = [*(resid_post(b) for b in blocks), *(z(b) for b in heads)]
+    store = stores.extract("concept_readout", model, samples, hooks=hooks, dtype=dtype)
     rows = zip(corpus.names, corpus.texts, samples, strict=True)
     cut = tuple(name for name, text, sample in rows if sample.text != text)
     return Readings(store, tuple(blocks), limit, cut)

@@ -1,11 +1,9 @@
 """From texts to activations, and a look at where the destination attends."""
 
-from pathlib import Path
-
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.extract import extract
+from interp.extract import Stores
 from interp.model import pattern, residual_stream
 from interp.plots import AttentionView, attention
 from interp.positions import align
@@ -13,17 +11,9 @@ from interp.store import Store
 from studies.date_manifold.data import Dataset
 
 
-def read(model: TransformerBridge, data: Dataset, *, out: Path, batch_size: int) -> Store:
+def read(model: TransformerBridge, data: Dataset, *, stores: Stores) -> Store:
     """The residual stream at every depth and word, in a store that a later run finds again."""
-    store = extract(
-        model,
-        data.samples,
-        hooks=residual_stream(model),
-        out=out / "date_manifold-{key}",
-        batch_size=batch_size,
-    )
-    assert isinstance(store, Store)
-    return store
+    return stores.extract("date_manifold", model, data.samples, hooks=residual_stream(model))
 
 
 def depths(store: Store) -> tuple[str, ...]:

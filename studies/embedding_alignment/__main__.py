@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.claims import Claim, as_records
+from interp.extract import Stores
 from interp.model import load, source
 from interp.report import Section, render
-from interp.run import Run, StudyConfig, parse
+from interp.run import Run, StudyConfig, run_command
 from studies.embedding_alignment import figures, findings, overview
 from studies.embedding_alignment.activations import read
 from studies.embedding_alignment.measuring import Measured, Settings, measure
@@ -54,7 +55,7 @@ def main(config: Config) -> Path:
             run.record(f"model {name}", source(model).as_dict())
             poolings = pool(model.tokenizer, pairs)
             run.save_table(f"tokens-{number}", poolings.counts)
-            sides = read(model, poolings, out=config.store, batch_size=config.batch_size)
+            sides = read(model, poolings, stores=Stores.of(config))
             del model
             # 3. pairs against scrambled pairs
             found = measure(name, sides, pairs, poolings, settings)
@@ -80,5 +81,6 @@ def main(config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    command = "python -m studies.embedding_alignment"
-    print(main(parse(Config, prog=command, description=__doc__ or "")))
+    run_command(
+        main, Config, prog="python -m studies.embedding_alignment", description=__doc__ or ""
+    )

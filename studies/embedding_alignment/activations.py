@@ -1,13 +1,12 @@
 """From pooled texts to a store of activations, and the names of its depths."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.extract import extract
+from interp.extract import Stores
 from interp.model import attn_out, mlp_out, residual_stream
 from interp.store import Store
 from studies.embedding_alignment.tokens import POOLINGS, Poolings
@@ -49,11 +48,12 @@ class Sides:
         return {name: (first[:, at], second[:, at]) for at, name in enumerate(POOLINGS)}
 
 
-def read(model: TransformerBridge, poolings: Poolings, *, out: Path, batch_size: int) -> Sides:
+def read(model: TransformerBridge, poolings: Poolings, *, stores: Stores) -> Sides:
     """Every depth of the residual stream and both halves of every block, in a store that a later
     run finds again."""
     blocks = range(model.cfg.n_layers)
-    store = extract(
+    store = stores.extract(
+        "embedding_alignment",
         model,
         poolings.samples,
         hooks=[
@@ -62,8 +62,5 @@ def read(model: TransformerBridge, poolings: Poolings, *, out: Path, batch_size:
             *(mlp_out(block) for block in blocks),
         ],
         rule=poolings.rules,
-        out=out / "embedding_alignment-{key}",
-        batch_size=batch_size,
     )
-    assert isinstance(store, Store)
     return Sides(store, model.cfg.n_layers)

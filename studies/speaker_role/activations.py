@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.extract import extract
+from interp.extract import Stores
 from interp.model import pattern, residual_stream
 from interp.plots import AttentionView, attention
 from interp.positions import Sample
@@ -74,8 +73,7 @@ def read(
     talks: Sequence[Conversation],
     *,
     depths: Sequence[float],
-    out: Path,
-    batch_size: int,
+    stores: Stores,
 ) -> Tokens:
     """The residual stream at these depths (in %, all of them if there are none) and every labelled
     token, in a store that a later run finds again."""
@@ -83,14 +81,8 @@ def read(
     last = len(stream) - 1
     rows = sorted({last if p == 100 else round(p / 100 * (last - 1)) for p in depths} or range(last + 1))  # fmt: skip # noqa: E501
     samples, columns = _slots(model, talks)
-    store = extract(
-        model,
-        samples,
-        hooks=[stream[row] for row in rows],
-        out=out / "speaker_role-{key}",
-        batch_size=batch_size,
-    )
-    assert isinstance(store, Store)
+    hooks = [stream[row] for row in rows]
+    store = stores.extract("speaker_role", model, samples, hooks=hooks)
     named = ["embedding", *(f"block {b}" for b in range(last - 1)), "final norm"]
     percent = np.array([100.0 if row == last else 100 * row / (last - 1) for row in rows])
     classes = talks[0].rendered.names

@@ -1,0 +1,155 @@
+"""One call from model and samples to activations, whoever computes them."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+from tqdm import tqdm
+from transformer_lens.model_bridge import TransformerBridge
+from upath import UPath
+
+from interp.extract.job import Job, plan_for
+from interp.extract.rank import rank_of_environment
+from interp.extract.ray_workers import on_ray
+from interp.extract.worker import Worker
+from interp.files import Place, place
+from interp.intervene import active
+from interp.model import source
+from interp.positions import Sample
+from interp.store import Activations, Row, Store, Writer
+
+Executor = Literal["local", "rank", "ray"]
+"""Who computes shards: this process; this process those of its rank; workers of a Ray cluster."""
+
+
+def extract(
+    model: TransformerBridge,
+    samples: Sequence[Sample],
+    *,
+    hooks: Sequence[str],
+    positions: Sequence[str] | None = None,
+    rule: str | Mapping[str, str] = "last",
+    out: str | Path | UPath | None = None,
+    batch_size: int = 16,
+    dtype: str | None = None,
+    executor: Executor = "local",
+    workers: int | None = None,
+    loader: Callable[[], TransformerBridge] | None = None,
+    progress: bool = True,
+) -> Activations | Store:
+    """Activations [sample, position, ...] under each hook.
+
+    Args:
+        model: A bridge from `interp.model.load`, or any TransformerBridge.
+        samples: Texts with named spans.
+        hooks: Hook names; their tensors must begin with the axes batch and position.
+        positions: Names of spans to read; by default all that the first sample has.
+        rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or
+            rules by position name (`last` for those not named).
+        out: Directory of a store, or its address (`s3://...`), `{key}` standing for the start of
+            the plan's hash; None keeps everything in memory. A store that is there in part is
+            completed, a complete one is verified and opened.
+        batch_size: Texts per forward pass. On a GPU that runs out of memory it is halved.
+        dtype: `float32` or `bfloat16`, to store; by default the model's own, and float32 for a
+            float16 model, whose residual stream may exceed what float16 holds.
+        executor: Who computes a store's shards: `local`, this process; `rank`, this process those
+            of its rank, by the variables of torchrun or SLURM; `ray`, workers of a Ray cluster.
+        workers: Of Ray; by default one for each GPU or, without any, as many as the CPUs allow.
+        loader: How a worker of Ray loads the model; by default as `interp.model.load` did here.
+        progress: Show a progress bar on stderr.
+
+    Raises:
+        ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires
+            or has other axes, a text that is too long, non-finite activations, a directory that
+            holds something else, or an executor that lacks what it needs.
+        OSError: the disk is full; what was written is kept.
+        RuntimeError: `Unfinished`, as other ranks' shards are not written; `Locked`, as another
+            process writes the store; or workers of Ray keep dying at one shard.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
+    _refuse_edited(model, out)
+    _check_executor(executor, workers, out)
+    rank = rank_of_environment() if executor == "rank" else None
+    spread = (loader or _recorded_loader(model), workers) if executor == "ray" else None
+    origin = source(model)
+    plan = plan_for(model, origin, samples, hooks, positions, rule, dtype)
+    job = Job(samples, plan, batch_size)
+    if out is not None:
+        writer = Writer(_expanded(out, plan.key()[:16]), plan, origin.as_dict(), rank=rank)
+        return _to_disk(model, job, writer, spread, partial(_bar, origin.name, job, progress))
+    with _bar(origin.name, job, progress, range(plan.n_shards)) as bar:
+        return Worker(model, job, advance=bar.update).to_memory()
+
+
+def _to_disk(
+    model: TransformerBridge,
+    job: Job,
+    writer: Writer,
+    spread: tuple[Callable[[], TransformerBridge], int | None] | None,
+    bar_for: Callable[[Sequence[int]], tqdm],
+) -> Store:
+    """By this process or, with a loader and a number of workers, by Ray's."""
+    path = writer.shards.path
+    with writer, bar_for(writer.pending) as bar:
+        if spread is not None:
+            loader, workers = spread
+            on_ray(job, path, writer.pending, partial(_note, writer, bar), loader, workers=workers)
+        else:
+            worker = Worker(model, job, advance=bar.update)
+            for shard in writer.pending:
+                writer.done(shard, worker.write(shard, path))
+        return writer.finish()
+
+
+def _refuse_edited(model: TransformerBridge, out: object) -> None:
+    if out is not None and (edited := active(model)):
+        raise ValueError(
+            f"a context edits {', '.join(edited)}: a store on disk would pass for the unedited "
+            "model's; use out=None inside of it"
+        )
+
+
+def _check_executor(executor: str, workers: int | None, out: object) -> None:
+    if executor not in get_args(Executor):
+        raise ValueError(f"executor = {executor!r}; choose from {', '.join(get_args(Executor))}")
+    if workers is not None and (workers < 1 or executor != "ray"):
+        raise ValueError(
+            f"workers = {workers}; give 1 or more, and executor='ray', not {executor!r}"
+        )
+    if out is None and executor != "local":
+        raise ValueError(f"executor={executor!r} writes a store; give it a directory, out=...")
+
+
+def _recorded_loader(model: TransformerBridge) -> Callable[[], TransformerBridge]:
+    loader = getattr(model, "interp_loader", None)
+    if loader is None:
+        raise ValueError(
+            "the model was handed over in memory, so workers cannot load it again: pass loader=, "
+            "a function without arguments that gives this model"
+        )
+    return loader
+
+
+def _expanded(out: str | Place, key: str) -> Place:
+    found = place(out)
+    text = str(found).replace("{key}", key)
+    return Path(text) if isinstance(found, Path) else UPath(text, **found.storage_options)
+
+
+def _bar(name: str, job: Job, progress: bool, pending: Sequence[int]) -> tqdm:
+    return tqdm(
+        total=job.plan.n_samples,
+        initial=job.plan.n_samples - sum(len(job.plan.rows(shard)) for shard in pending),
+        desc=f"activations of {name}",
+        unit="text",
+        disable=not progress,
+        file=sys.stderr,
+    )
+
+
+def _note(writer: Writer, bar: tqdm, shard: int, row: Row) -> None:
+    writer.done(shard, row)
+    bar.update(len(writer.plan.rows(shard)))

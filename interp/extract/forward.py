@@ -1,0 +1,63 @@
+"""A forward pass that keeps what is wanted of some hooks' tensors, and stops at the last one."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Int
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
+
+def forward(
+    model: TransformerBridge,
+    hooks: Sequence[str],
+    ids: Int[torch.Tensor, "batch token"],
+    mask: Int[torch.Tensor, "batch token"],
+    read: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Run until every hook has fired, keeping `read` of each hook's tensor.
+
+    Raises:
+        ValueError: a hook does not fire.
+    """
+    got: dict[str, torch.Tensor] = {}
+
+    def hook_for(name: str) -> tuple[str, Callable]:
+        def hook_fn(tensor: torch.Tensor, hook: object) -> None:  # noqa: ARG001 (TransformerLens's signature)
+            got[name] = read(tensor)
+            if len(got) == len(hooks):
+                raise StopAtLayerException(tensor)
+
+        return name, hook_fn
+
+    with torch.no_grad():
+        model.run_with_hooks(
+            ids,
+            fwd_hooks=[hook_for(name) for name in hooks],
+            attention_mask=mask,
+            output_attentions=False,
+            use_cache=False,
+            return_type=None,
+        )
+    silent = [name for name in hooks if name not in got]
+    if silent:
+        raise ValueError(f"hooks that never fire in this model: {', '.join(silent)}")
+    return got
+
+
+def shapes(model: TransformerBridge, hooks: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shape of one activation under every hook, from a run over one short text.
+
+    Raises:
+        ValueError: a hook does not fire, or its tensor has other axes than batch and position.
+    """
+    n_batch, n_tokens = 1, 13  # no model has 13 heads, which would pass for the position axis
+    ids = torch.zeros((n_batch, n_tokens), dtype=torch.long, device=model.cfg.device)
+    got = forward(model, hooks, ids, torch.ones_like(ids), lambda tensor: tensor)
+    for hook, tensor in got.items():
+        if tuple(tensor.shape[:2]) != (n_batch, n_tokens):
+            raise ValueError(
+                f"hook {hook!r} has shape {list(tensor.shape)} for {n_tokens} tokens; extract "
+                "reads hooks whose first axes are batch and position"
+            )
+    return {hook: tuple(got[hook].shape[2:]) for hook in hooks}

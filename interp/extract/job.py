@@ -1,0 +1,108 @@
+"""What is to be computed, settled before anything is: which texts, hooks, positions, shards."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.extract.forward import shapes
+from interp.model import Source, check_hooks, source
+from interp.plan import DTYPES, Plan
+from interp.positions import RULES, Rule, Sample, fingerprint
+
+SHARD_BYTES = 128_000_000
+"""Upper bound of a shard, and so of what a killed run computes again and of what writing to disk
+holds in memory; 128 MB is about 50 samples of 32 hooks x 33 positions x d 576."""
+
+SHARD_TEXTS = 4096
+"""The same in texts, which bounds narrow shards: what a worker loses when it dies, and how evenly
+many workers share a store."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the contents of a shard follow from, the model apart."""
+
+    samples: Sequence[Sample]
+    """Texts with named spans, in the caller's order."""
+    plan: Plan
+    """What the store holds."""
+    batch_size: int
+    """Texts per forward pass."""
+
+    def rows(self) -> list[Int[np.ndarray, " row"]]:
+        """Numbers of the samples of every shard: the samples in the order of their length."""
+        order = np.argsort([len(sample.text) for sample in self.samples], kind="stable")
+        return [order[list(self.plan.rows(shard))] for shard in range(self.plan.n_shards)]
+
+    def require_same_model(self, model: TransformerBridge) -> None:
+        """Refuse a model that another process loaded and that would give other activations.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        found = replace(
+            self.plan, model=source(model).digest(), hooks=shapes(model, tuple(self.plan.hooks))
+        )
+        different = [name for name in ("model", "hooks") if found.as_dict()[name] != self.plan.as_dict()[name]]  # fmt: skip # noqa: E501
+        if different:
+            raise ValueError(
+                f"a worker loaded another model than the one that planned the store: its "
+                f"{' and '.join(different)} differ; every node needs the same files"
+            )
+
+
+def plan_for(
+    model: TransformerBridge,
+    origin: Source,
+    samples: Sequence[Sample],
+    hooks: Sequence[str],
+    positions: Sequence[str] | None,
+    rule: str | Mapping[str, str],
+    dtype: str | None,
+) -> Plan:
+    """The plan of an extraction.
+
+    Raises:
+        ValueError: no samples, hooks or positions, or unknown hooks, rules or dtype.
+    """
+    if not samples:
+        raise ValueError("there are no samples to extract from")
+    if not hooks:
+        raise ValueError("there are no hooks to read; points(model) lists them")
+    names = tuple(samples[0].spans) if positions is None else tuple(positions)
+    rules = _rules(rule, names)
+    if not names:
+        raise ValueError("there are no positions to read: the first sample has no spans")
+    if dtype is None:
+        dtype = "bfloat16" if model.cfg.dtype == torch.bfloat16 else "float32"
+    if dtype not in DTYPES:
+        raise ValueError(f"cannot store as {dtype!r}; choose from {', '.join(DTYPES)}")
+    wanted = tuple(dict.fromkeys(hooks))
+    check_hooks(model, wanted)
+    found = shapes(model, wanted)
+    one = sum(int(np.prod(shape)) for shape in found.values()) * len(names)
+    return Plan(
+        model=origin.digest(),
+        texts=fingerprint(samples),
+        n_samples=len(samples),
+        hooks=found,
+        positions=names,
+        rules=rules,
+        dtype=dtype,
+        shard_size=max(
+            16, min(SHARD_TEXTS, SHARD_BYTES // (one * DTYPES[dtype].itemsize) // 16 * 16)
+        ),  # fmt: skip # noqa: E501
+    )
+
+
+def _rules(rule: str | Mapping[str, str], names: tuple[str, ...]) -> tuple[Rule, ...]:
+    chosen = [rule.get(n, "last") if isinstance(rule, Mapping) else rule for n in names]
+    for name in chosen:
+        if name not in RULES:
+            raise ValueError(f"unknown rule {name!r}; choose from {', '.join(RULES)}")
+    return tuple(cast(Rule, name) for name in chosen)

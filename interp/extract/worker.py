@@ -1,0 +1,136 @@
+"""Computes shards with one model: the same work in every executor."""
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Int
+from tqdm import tqdm
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.batch import padded_batch
+from interp.extract.forward import forward
+from interp.extract.job import Job
+from interp.files import Place
+from interp.plan import DTYPES
+from interp.positions import Aligned, align
+from interp.store import Activations, Row, Shards
+
+ALIGNED = 512
+"""Texts aligned at a time. Their tokens with offsets take some 100 bytes each, which for a whole
+shard of narrow activations, of a hundred thousand texts, was as much again as all libraries."""
+
+
+class Worker:
+    """A model and a job; keeps no more than one shard in memory."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        job: Job,
+        *,
+        advance: Callable[[int], object] = lambda n: None,  # noqa: ARG005
+    ):
+        """`advance` is told of every number of texts that is done."""
+        self._model, self._job, self._plan, self._advance = model, job, job.plan, advance
+        self._rows = job.rows()
+        self._batch_size = job.batch_size
+
+    def to_memory(self) -> Activations:
+        """All samples, in their own order."""
+        tensors = self._empty(self._plan.n_samples)
+        for rows in self._rows:
+            self._fill(rows, rows, tensors)
+        return Activations(tensors, tuple(self._plan.positions))
+
+    def write(self, shard: int, path: Place) -> Row:
+        """Compute one shard and write it into the store at `path`."""
+        rows = self._rows[shard]
+        tensors = self._empty(len(rows))
+        self._fill(rows, np.arange(len(rows)), tensors)
+        return Shards(path, self._plan).write(shard, torch.from_numpy(rows), tensors)
+
+    def _empty(self, n: int) -> dict[str, torch.Tensor]:
+        dtype, n_positions = DTYPES[self._plan.dtype], len(self._plan.positions)
+        shapes = self._plan.hooks.items()
+        return {hook: torch.empty((n, n_positions, *shape), dtype=dtype) for hook, shape in shapes}
+
+    def _fill(
+        self,
+        rows: Int[np.ndarray, " row"],
+        places: Int[np.ndarray, " row"],
+        tensors: dict[str, torch.Tensor],
+    ) -> None:
+        """Compute the numbered samples and put them at the given places of the tensors."""
+        for start in range(0, len(rows), ALIGNED):
+            some = slice(start, start + ALIGNED)
+            self._fill_some(rows[some], places[some], tensors)
+
+    def _fill_some(
+        self,
+        rows: Int[np.ndarray, " row"],
+        places: Int[np.ndarray, " row"],
+        tensors: dict[str, torch.Tensor],
+    ) -> None:
+        aligned = self._align(rows)
+        queue = np.argsort([len(a.ids) for a in aligned], kind="stable")
+        while len(queue):
+            chosen = queue[: self._batch_size]
+            try:
+                got = self._run([aligned[i] for i in chosen])
+            except torch.cuda.OutOfMemoryError:
+                self._halve()
+                continue
+            for hook, values in got.items():
+                self._check_finite(hook, values, rows[chosen])
+                tensors[hook][torch.from_numpy(places[chosen])] = values
+            queue = queue[self._batch_size :]
+            self._advance(len(chosen))
+
+    def _align(self, rows: Int[np.ndarray, " row"]) -> list[Aligned]:
+        return align(
+            self._model.tokenizer,
+            [self._job.samples[row] for row in rows],
+            self._plan.positions,
+            max_tokens=self._model.cfg.n_ctx,
+            numbers=rows.tolist(),
+        )
+
+    def _halve(self) -> None:
+        if self._batch_size == 1:
+            raise RuntimeError("out of GPU memory with a batch of one text") from None
+        self._batch_size //= 2
+        torch.cuda.empty_cache()
+        tqdm.write(f"Out of GPU memory: going on with batch_size={self._batch_size}", sys.stderr)
+
+    def _run(self, aligned: list[Aligned]) -> dict[str, torch.Tensor]:
+        model, pad = self._model, self._model.tokenizer.pad_token_id
+        batch = padded_batch(aligned, self._plan.rules, pad=pad, device=str(model.cfg.device))
+        rows = torch.arange(len(aligned), device=batch.ids.device)[:, None, None]
+
+        def read(tensor: torch.Tensor) -> torch.Tensor:
+            index, weight = batch.index.to(tensor.device), batch.weight.to(tensor.device)
+            picked = tensor[rows.to(tensor.device), index]
+            if index.shape[-1] == 1:
+                return picked[:, :, 0]
+            picked = picked.float()  # a mean over tokens in 16 bits would add rounding of its own
+            axes = "batch position choice ..., batch position choice -> batch position ..."
+            return einsum(picked, weight, axes)
+
+        got = forward(model, tuple(self._plan.hooks), batch.ids, batch.mask, read)
+        dtype = DTYPES[self._plan.dtype]
+        return {hook: tensor.to("cpu", dtype) for hook, tensor in got.items()}
+
+    def _check_finite(
+        self, hook: str, values: torch.Tensor, numbers: Int[np.ndarray, " row"]
+    ) -> None:
+        if torch.isfinite(values).all():
+            return
+        bad = int((~torch.isfinite(values.flatten(1))).any(1).nonzero()[0])
+        raise ValueError(
+            f"non-finite activation in sample {numbers[bad]} at {hook} "
+            f"(model in {str(self._model.cfg.dtype).removeprefix('torch.')}, "
+            f"stored as {self._plan.dtype}): {self._job.samples[numbers[bad]].text[:60]!r}"
+        )
