@@ -9,23 +9,24 @@
    control tasks"), and the score that folds which split groups would have given.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal, cast
+from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer, Shaped
-from joblib import Parallel, delayed, parallel_config
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from interp.probes.cells import CellDesign, CellScores, score_cell
+from interp.probes.cells import CellScores, score_cell
 from interp.probes.design import Design, Samples, lay_out
 from interp.probes.options import Options
 from interp.probes.result import ProbeGrid, collect
+from interp.tasks import Backend, Shared, run_tasks
 
-Task = tuple[np.ndarray, CellDesign]
+Task = tuple[np.ndarray, Shared]
+"""Activations of a cell, and its `interp.probes.cells.CellDesign`."""
 
 
 def probe_grid(
@@ -48,6 +49,8 @@ def probe_grid(
     level: float = 0.95,
     max_rows: int | None = 2000,
     n_jobs: int | None = None,
+    backend: Backend = "loky",
+    cache: Path | None = None,
     progress: bool | str = True,
 ) -> ProbeGrid:
     """Probe every cell of every block for `y`, held to a permutation null, baselines and controls.
@@ -56,9 +59,9 @@ def probe_grid(
         blocks: (name, activations [rows, d]) read one at a time, so a store can stream.
         y: label of each row: classes, or numbers for ridge regression.
         groups: rows that folds never split, such as those of a transcript.
-        units: exchangeable unit of each row, such as its turn; carries one label within one group.
-            Labels are permuted among the units of each group that holds several labels, and among
-            groups of the same fold where groups carry one. None: the groups.
+        units: exchangeable unit of each row (None: its group), such as its turn; carries one label
+            within one group. Labels are permuted among the units of each group that holds several
+            labels, and among groups of the same fold where groups carry one.
         cells: name -> its rows, such as those of a position role; None: one cell "all".
         types: token type of each row, for control tasks; None: no selectivity.
         surface: activations [rows, d] of a surface baseline, such as `hook_embed`; None: none.
@@ -71,33 +74,36 @@ def probe_grid(
         n_boot: bootstrap resamples of groups; 0 gives no intervals.
         level: confidence level of intervals.
         max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
-        n_jobs: worker processes, each with one BLAS thread; None takes every core.
+        n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
+            and the directory of their results, by which a grid that was interrupted goes on: see
+            `interp.tasks.run_tasks`.
         progress: a progress bar, under a name if one is given.
 
     Raises ValueError for arrays of different lengths, one class overall, numbers that are not
     finite, fewer groups than folds, a unit with two labels or groups, labels that no permutation
     changes, rows or options out of range or unknown, and blocks of the wrong length.
     """
-    options = Options(
-        kind=kind, n_splits=n_splits, seed=seed, C=C, standardise=standardise,
-        n_permutations=n_permutations, n_controls=n_controls, n_boot=n_boot, level=level,
-        max_rows=max_rows,
-    )  # fmt: skip
+    options = Options(kind=kind, n_splits=n_splits, seed=seed, C=C, standardise=standardise, n_permutations=n_permutations, n_controls=n_controls, n_boot=n_boot, level=level, max_rows=max_rows)  # fmt: skip # noqa: E501
     samples = Samples(y, groups, groups if units is None else units, types)
     design = lay_out(samples, {"all": np.arange(len(y))} if cells is None else cells, options)
-    return _grid(blocks, surface, design, n_jobs or os.cpu_count() or 1, progress)
+    workers = partial(run_tasks, score_cell, n_jobs=n_jobs, backend=backend, cache=cache)
+    return _grid(blocks, surface, design, workers, progress)
 
 
 def _grid(
     blocks: Iterable[tuple[str, np.ndarray]],
     surface: np.ndarray | None,
     design: Design,
-    n_jobs: int,
+    workers: Callable[[Iterable[Task]], Iterator[CellScores]],
     progress: bool | str,
 ) -> ProbeGrid:
     names: list[str] = []
-    tasks = _tasks(blocks, surface, design, names)
-    scored = list(_score(tasks, n_jobs, progress))
+    scored: list[CellScores] = []
+    desc = progress if isinstance(progress, str) else None
+    with tqdm(unit=" cells", desc=desc, disable=not progress) as bar:
+        for cell in workers(_tasks(blocks, surface, design, names)):
+            scored.append(cell)
+            bar.update()
     width = len(design.cells)
     below, grid = (scored[:width], scored[width:]) if surface is not None else (None, scored)
     if not grid:
@@ -116,35 +122,16 @@ def _tasks(
         _check_rows("surface", surface, design)
         for cell in design.cells.values():
             bare = replace(cell.shared, labels=cell.shared.labels[:1], n_permutations=0, n_boot=0)
-            yield surface[cell.rows], bare
+            yield surface[cell.rows], Shared(bare)
+    shared = {name: Shared(cell.shared) for name, cell in design.cells.items()}
     for name, activations in blocks:
         _check_rows(f"block {name!r}", activations, design)
         names.append(name)
-        for cell in design.cells.values():
-            yield activations[cell.rows], cell.shared
+        for column, cell in design.cells.items():
+            yield activations[cell.rows], shared[column]
         del activations  # or it would be held while the next block is read
 
 
 def _check_rows(name: str, activations: np.ndarray, design: Design) -> None:
     if activations.ndim != 2 or len(activations) != design.n_rows:
         raise ValueError(f"{name} is {activations.shape}, not [{design.n_rows} rows, d]")
-
-
-def _score(tasks: Iterable[Task], n_jobs: int, progress: bool | str) -> Iterator[CellScores]:
-    name = progress if isinstance(progress, str) else None
-    with (
-        tqdm(unit=" cells", desc=name, disable=not progress) as bar,
-        threadpool_limits(1, user_api="blas"),
-        parallel_config("loky", inner_max_num_threads=1),
-    ):
-        # pre_dispatch bounds the look-ahead, and so the memory, whatever the number of blocks.
-        parallel = Parallel(
-            n_jobs,
-            return_as="generator",
-            pre_dispatch="n_jobs + 1",
-            batch_size=1,  # pyright: ignore[reportArgumentType]  (joblib annotates its default)
-        )
-        scored = parallel(delayed(score_cell)(rows, design) for rows, design in tasks)
-        for result in cast(Iterator[CellScores], scored):
-            bar.update()
-            yield result

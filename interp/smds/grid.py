@@ -8,16 +8,15 @@ The method is Tiblias et al. 2025 ("Shape Happens", arXiv 2510.01025); the null,
 the solver are this project's.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real, Shaped
-from joblib import Parallel, delayed, parallel_config
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from interp.smds.cells import Run, score_cells
@@ -29,10 +28,14 @@ from interp.smds.shapes import Shape, as_shape, check_labels
 from interp.smds.solver import ridge_map
 from interp.smds.targets import Targets
 from interp.stats import grouped_folds, permute_groups
+from interp.tasks import Backend, Shared, run_tasks
 
 # Positions scored together share the ideal distances of each permutation; past a few of them
-# nothing more is saved and the workers' shares grow uneven.
+# nothing more is saved and the workers' shares grow uneven. A run is one task of a cache, too.
 CELLS_PER_TASK = 4
+
+Workers = Callable[..., Iterator[list[CellScores]]]
+"""`interp.tasks.run_tasks` with its options."""
 
 
 def smds_grid(
@@ -52,6 +55,8 @@ def smds_grid(
     controls: Mapping[str, Real[np.ndarray, "repeats n"]] | None = None,
     leave_out: Shaped[np.ndarray, " n"] | None = None,
     n_jobs: int | None = None,
+    backend: Backend = "loky",
+    cache: Path | None = None,
     progress: bool | str = True,
 ) -> SMDSGrid:
     """Score every position of every block by K-fold SMDS, with permutation null and controls.
@@ -76,7 +81,9 @@ def smds_grid(
         leave_out: category of each row, left out in turn; needs a first shape with absolute
             coordinates and neither `standardise`, `orthonormal` nor `source`, with which every
             permutation of every category would need a Gram matrix of its own.
-        n_jobs: worker processes, each with one BLAS thread; None takes every core.
+        n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
+            and the directory of their results, by which a grid that was interrupted goes on: see
+            `interp.tasks.run_tasks`. Tensors are scored here, and their scores not kept.
         progress: a progress bar, under a name if one is given.
 
     Raises ValueError for unusable labels, a group with two labels, fewer groups than folds, alpha
@@ -88,7 +95,8 @@ def smds_grid(
     folds, fit = grouped_folds(groups, n_splits, seed), Fit(alpha, standardise, orthonormal, source)
     others = dict(controls or {})
     design = _design(labels, categories, chosen, others, period=period, folds=folds, fit=fit)
-    return _score_blocks(blocks, design, others, n_jobs or os.cpu_count() or 1, progress)
+    workers = partial(run_tasks, n_jobs=n_jobs, backend=backend, cache=cache)
+    return _score_blocks(blocks, design, others, workers, progress)
 
 
 def heldout_predictions(
@@ -188,14 +196,13 @@ def _score_blocks(
     blocks: Iterable[tuple[str, Any]],
     design: Design,
     controls: dict[str, np.ndarray],
-    n_jobs: int,
+    workers: Workers,
     progress: bool | str,
 ) -> SMDSGrid:
     names: list[str] = []
     rows = len(design.targets[0].labels[0])
-    cells = list(
-        _score_runs(_runs(blocks, names, rows, design.fit.source), design, n_jobs, progress)
-    )
+    runs = _runs(blocks, names, rows, design.fit.source)
+    cells = list(_score_runs(runs, design, workers, progress))
     if not cells:
         raise ValueError("blocks is empty; at least one (name, activations) is needed")
     return collect(names, cells, design, controls)
@@ -226,7 +233,7 @@ def _runs(
 
 
 def _score_runs(
-    runs: Iterator[Run], design: Design, n_jobs: int, progress: bool | str
+    runs: Iterator[Run], design: Design, workers: Workers, progress: bool | str
 ) -> Iterator[CellScores]:
     first = next(runs, None)
     if first is None:
@@ -235,24 +242,13 @@ def _score_runs(
     on_host = isinstance(first.activations, np.ndarray)
     name = progress if isinstance(progress, str) else None
     with tqdm(unit=" cells", desc=name, disable=not progress) as bar:
-        for results in _in_workers(runs, design, n_jobs) if on_host else _on_device(runs, design):
+        scored = _on_device(runs, design)
+        if on_host:
+            shared = Shared(design)
+            scored = workers(score_cells, ((run, shared) for run in runs))
+        for results in scored:
             bar.update(len(results))
             yield from results
-
-
-def _in_workers(runs: Iterable[Run], design: Design, n_jobs: int) -> Iterator[list[CellScores]]:
-    # Processes, not threads: LAPACK is called through wrappers that keep the interpreter lock. 16
-    # cells on two cores took 9.0 s in sequence, 6.0 s in two processes, 10.3 s in two threads.
-    with threadpool_limits(1, user_api="blas"), parallel_config("loky", inner_max_num_threads=1):
-        # pre_dispatch bounds the look-ahead, and so the memory, whatever the number of blocks.
-        parallel = Parallel(
-            n_jobs,
-            return_as="generator",
-            pre_dispatch="n_jobs + 1",
-            batch_size=1,  # pyright: ignore[reportArgumentType]  (joblib annotates its default)
-        )
-        scored = parallel(delayed(score_cells)(run, design) for run in runs)
-        yield from cast(Iterator[list[CellScores]], scored)
 
 
 def _on_device(runs: Iterable[Run], design: Design) -> Iterator[list[CellScores]]:

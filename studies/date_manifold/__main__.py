@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from interp.claims import Claim, as_records
+from interp.extract import Stores
 from interp.model import load, source
 from interp.report import Section, render
-from interp.run import Run, StudyConfig, parse
+from interp.run import Run, StudyConfig, run_command
 from interp.store import Store, by_position
 from studies.date_manifold import figures, findings
 from studies.date_manifold.activations import depths, landmark_attention, read
@@ -64,7 +65,7 @@ class Config(StudyConfig):
     @property
     def settings(self) -> Settings:
         """How experiments are run."""
-        return Settings(self.folds, self.permutations, self.orders, self.alpha, self.seed, self.jobs, self.depth, self.standardise)  # fmt: skip # noqa: E501
+        return Settings(self.folds, self.permutations, self.orders, self.alpha, self.seed, self.jobs, self.depth, self.standardise, self.runs / "cache", self.backend)  # fmt: skip # noqa: E501
 
 
 def main(config: Config) -> Path:
@@ -84,7 +85,7 @@ def main(config: Config) -> Path:
             # 2. activations at every depth and word, and one view of attention
             model = load(name, device=config.device)
             run.record(f"model {name}", source(model).as_dict())
-            store = read(model, data, out=config.store, batch_size=config.batch_size)
+            store = read(model, data, stores=Stores.of(config))
             view = landmark_attention(model, data)
             # 3. experiment 1, and what it establishes
             layout = Layout(name, depths(store), data.words)
@@ -128,4 +129,4 @@ def _landmark(store: Store, row: int, word: str, data: Dataset, settings: Settin
 
 
 if __name__ == "__main__":
-    print(main(parse(Config, prog="python -m studies.date_manifold", description=__doc__ or "")))
+    run_command(main, Config, prog="python -m studies.date_manifold", description=__doc__ or "")

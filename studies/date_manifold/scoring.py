@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from interp.smds import (
     smds_grid,
 )
 from interp.stats import bootstrap_interval
+from interp.tasks import Backend
 from studies.date_manifold.data import Dataset
 
 Interval = tuple[float, float]
@@ -57,6 +59,10 @@ class Settings:
     """Depth at which single depths are looked at, in % of the blocks."""
     standardise: Literal["geometry", "all", "none"] = "geometry"
     """Features are standardised in experiments 2 to 4, in all four, or in none."""
+    cache: Path | None = None
+    """Directory of long grids' scores, by which an interrupted run goes on; None keeps none."""
+    backend: Backend = "loky"
+    """Who scores cells: processes of this machine, or of a Ray cluster."""
 
     @property
     def in_detection(self) -> bool:
@@ -162,6 +168,8 @@ def score(
         seed=settings.seed,
         alpha=settings.alpha,
         n_jobs=settings.jobs if progress else 1,
+        cache=settings.cache if progress else None,
+        backend=settings.backend if progress else "loky",
         progress=progress,
         **options,
     )

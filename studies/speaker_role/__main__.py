@@ -9,10 +9,11 @@ from typing import Literal
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.claims import Claim, as_records
+from interp.extract import Stores
 from interp.model import load, source
 from interp.positions import Sample, fingerprint
 from interp.report import Section, render
-from interp.run import Run, StudyConfig, parse
+from interp.run import Run, StudyConfig, run_command
 from studies.speaker_role import figures, findings
 from studies.speaker_role.activations import read, tag_attention
 from studies.speaker_role.causal import intervene
@@ -75,7 +76,7 @@ def main(config: Config) -> Path:
     with Run("speaker_role", config, root=config.runs) as run:
         # 1. transcripts
         given = [read_transcript(path) for path in config.transcript] or shipped()
-        keep = partial(read, depths=DEPTHS[config.blocks], out=config.store, batch_size=config.batch_size)  # fmt: skip # noqa: E501
+        keep = partial(read, depths=DEPTHS[config.blocks], stores=Stores.of(config))
         every: list[Probing] = []
         claims: list[Claim] = []
         sections: list[Section] = []
@@ -90,7 +91,7 @@ def main(config: Config) -> Path:
             view = tag_attention(model, naive or talks[0])
             # 3. probes and directions
             folds = min(config.folds, len(set(tokens.group.tolist())))
-            settings = Settings(folds, config.permutations, config.C, config.seed, config.jobs)
+            settings = Settings(folds, config.permutations, config.C, config.seed, config.jobs, config.runs / "cache", config.backend)  # fmt: skip # noqa: E501
             found = probe(name, tokens, single, settings)
             run.save_table(f"cells-{number}", found.table())
             # 4. the direction ablated, and what all of it establishes
@@ -135,4 +136,4 @@ def _conversations(
 
 
 if __name__ == "__main__":
-    print(main(parse(Config, prog="python -m studies.speaker_role", description=__doc__ or "")))
+    run_command(main, Config, prog="python -m studies.speaker_role", description=__doc__ or "")

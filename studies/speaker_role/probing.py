@@ -8,6 +8,7 @@
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from interp.probes import (
     transfer_matrix,
 )
 from interp.stats import bootstrap_interval
+from interp.tasks import Backend
 from studies.speaker_role.activations import Tokens
 
 ALPHA = 0.05
@@ -51,6 +53,10 @@ class Settings:
     """Of folds, permutations, samples and layouts."""
     jobs: int | None
     """Worker processes; None for every core."""
+    cache: Path | None = None
+    """Directory of probes' scores, by which an interrupted run goes on; None keeps none."""
+    backend: Backend = "loky"
+    """Who scores cells: processes of this machine, or of a Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,8 @@ def probe(model: str, tokens: Tokens, naive: Tokens | None, settings: Settings) 
         C=settings.C,
         n_permutations=settings.n_permutations,
         n_jobs=settings.jobs,
+        cache=settings.cache,
+        backend=settings.backend,
         progress=f"{model}: probes",
     )
     best = _best(grid)
