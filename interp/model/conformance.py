@@ -105,6 +105,10 @@ class ConformanceError(ValueError):
         )
         self.report = report
 
+    def __reduce__(self) -> tuple[type["ConformanceError"], tuple[Conformance]]:
+        # an exception is otherwise made anew from its message, and would not come back from workers
+        return type(self), (self.report,)
+
 
 def conformance(model: TransformerBridge) -> Conformance:
     """Check a model's hook points on a short prompt. See the module's docstring for the list.
@@ -188,11 +192,14 @@ def _chain(model: TransformerBridge, cache: Cache, block: int) -> float:
 
 
 def _heads(model: TransformerBridge, cache: Cache, block: int) -> float:
-    attention = model.blocks[block].attn
-    heads, weights = cache[z(block)], attention.W_O
+    attention, heads, out = model.blocks[block].attn, cache[z(block)], cache[attn_module_out(block)]
+    try:
+        weights = attention.W_O
+    except NotImplementedError:  # quantised weights cannot be read, but they can be applied
+        return _relative(attention.o.original_component(heads.flatten(-2)), out)
     made = einsum(heads, weights, "batch pos head d_head, head d_head d_model -> batch pos d_model")
     bias = getattr(attention, "b_O", None)
-    return _relative(made if bias is None else made + bias, cache[attn_module_out(block)])
+    return _relative(made if bias is None else made + bias, out)
 
 
 def _softmax(_model: TransformerBridge, cache: Cache, block: int) -> float:
