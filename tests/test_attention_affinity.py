@@ -1,0 +1,639 @@
+"""The attention-affinity study: planted changes are found and named, noise is not, whole runs."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from browser import needs_browser, visit
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_torch
+from scipy.stats import false_discovery_control
+from tiny_models import tiny_hf, tiny_tokenizer
+
+from interp.affinity import fold, logits, qk, qk_self, vo
+from interp.claims import Claim
+from interp.model import checkpoint_directory
+from interp.readout import Readouts, save_concepts, save_readouts
+from interp.run import Run, parse
+from interp.store import Store
+from interp.weights import AttentionWeights
+from studies.attention_affinity import findings
+from studies.attention_affinity.__main__ import Config, main
+from studies.attention_affinity.data import PER_TEXT, TEXTS, samples
+from studies.attention_affinity.directions import (
+    Directions,
+    from_file,
+    principal_components,
+    save_directions,
+)
+from studies.attention_affinity.measuring import measure
+from studies.attention_affinity.reading import open_checkpoint, open_other, perturbed
+from studies.attention_affinity.residuals import SETS, UNRELATED, Residuals
+from studies.attention_affinity.results import Measured, Settings
+from studies.attention_affinity.routing import DRAWS, changes_under_noise
+from studies.attention_affinity.summarising import strongest
+from studies.attention_affinity.unrelated import Tally, place
+from studies.attention_affinity.writing import written
+
+D, HEADS, BLOCKS, N = 32, 4, 2, 4
+PLANTED = (1, 2)
+"""Block and head into which a change is planted."""
+DISTANCES = (0, -3)
+
+
+def _checkpoint(family: str, path: Path, **overrides: Any) -> Path:
+    depth = {"n_layer" if family == "gpt2" else "num_hidden_layers": BLOCKS}
+    tiny_hf(family, **(depth | {"max_position_embeddings": 400} | overrides)).save_pretrained(path)
+    tiny_tokenizer(family).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("affinity")
+
+
+@pytest.fixture(scope="module")
+def base(root) -> Path:
+    return _checkpoint("llama", root / "base")
+
+
+def _directions() -> Directions:
+    rows = np.random.default_rng(5).standard_normal((N, D))
+    return Directions(tuple("abcd"), rows, np.array([0.4, 0.3, 0.2, 0.1]), 1, "made for tests")
+
+
+@pytest.fixture(scope="module")
+def vectors(root) -> Path:
+    save_directions(root / "vectors.safetensors", _directions())
+    return root / "vectors.safetensors"
+
+
+@pytest.fixture(scope="module")
+def tuned(base, root) -> Path:
+    """The base with a piece u v^T in one head: "a" now attends to "b"."""
+    target = root / "tuned"
+    shutil.copytree(base, target)
+    tensors = load_file(target / "model.safetensors")
+    block, head = PLANTED
+    u, v = torch.from_numpy(_directions().vectors[:2]).float()
+    gain = tensors[f"model.layers.{block}.input_layernorm.weight"]
+    w = torch.nn.functional.normalize(torch.ones(D // HEADS), dim=0)
+    for name, direction, place_ in (("q", u, head), ("k", v, head // 2)):
+        weight = tensors[f"model.layers.{block}.self_attn.{name}_proj.weight"]
+        rows = slice(place_ * D // HEADS, (place_ + 1) * D // HEADS)
+        weight[rows] += 2 * torch.outer(w, direction / gain)
+    save_torch(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def _measured(base: Path, other: Path | None = None, perturb: float | None = None, **options) -> Measured:  # fmt: skip # noqa: E501
+    one = open_checkpoint(str(base))
+    two = open_other(one, None if other is None else str(other), perturb, revision=None, seed=3)
+    settings = Settings(
+        blocks=tuple(range(BLOCKS)), distances=DISTANCES, average=False, peer=False, seed=3
+    )
+    directions = options.pop("directions", _directions())
+    return measure(one, two, directions, options.pop("residuals", None), settings)
+
+
+def _claim(found: Measured, start: str) -> Claim:
+    (claim,) = (c for c in findings.claims(found, (1,)) if c.statement.startswith(start))
+    return claim
+
+
+# --- what tuning changed -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted(base, tuned) -> Measured:
+    return _measured(base, tuned)
+
+
+def test_a_planted_route_is_found_and_its_head_named(planted):
+    claim = _claim(planted, "Tuning changed how some head")
+    assert claim.verdict == "supported"
+    assert "head 1.2, a → b" in claim.unit
+    (best,) = strongest(planted, "QK", "difference")
+    assert (best.block, best.head, best.query, best.key) == (*PLANTED, "a", "b")
+    assert best.z > 5
+
+
+def test_nothing_is_seen_where_nothing_was_planted(planted):
+    for kind in ("QK", "VO"):
+        cells = planted.cells[kind, "difference"]
+        elsewhere = [at for at in range(BLOCKS) if at != PLANTED[0]]
+        assert (cells.z[elsewhere] == 0).all() and (cells.p[elsewhere] == 1).all()
+    # values were left alone, so what is written is the same even in the planted head
+    assert (planted.cells["VO", "difference"].raw == 0).all()
+    ratio = planted.cells["QK", "instruct"].sd / planted.cells["QK", "base"].sd
+    assert (ratio[0] == 1).all() and (ratio[PLANTED][..., 0] > 1).all()
+
+
+def test_a_model_against_itself_has_no_change_and_no_nan(base):
+    found = _measured(base, base)
+    cells = found.cells["QK", "difference"]
+    assert (cells.z == 0).all() and (cells.p == 1).all() and (cells.raw == 0).all()
+    made = findings.claims(found, (1,))
+    about = [c for c in made if c.question in (findings.CHANGED, findings.WHERE)]
+    assert {c.verdict for c in about} == {"not supported"}
+    assert all(c.estimate is not None and np.isfinite(c.estimate) for c in made)
+    assert found.other is not None and found.other.label == "base (tuned)"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_noise_on_all_weights_is_no_rerouting_even_of_directions_with_long_queries(base, seed):
+    """Directions that the queries of a head amplify most: any change of the weights moves them."""
+    forms = fold(AttentionWeights.from_checkpoint(base, 1))
+    _, _, strong = np.linalg.svd(forms.A.double().numpy().reshape(-1, D))
+    chosen = Directions(tuple("abcd"), strong[:N], None, None, "strongest query directions")
+    one = open_checkpoint(str(base))
+    other = open_other(one, None, 0.01, revision=None, seed=seed)
+    settings = Settings(tuple(range(BLOCKS)), (0,), average=False, peer=False, seed=seed)
+    found = measure(one, other, chosen, None, settings)
+    assert _claim(found, "Random noise changed how some").verdict == "not supported"
+    assert _claim(found, "Random noise changed these").verdict == "not supported"
+    # the same rate held against unrelated directions alone would be taken for a finding
+    rates = found.gathered["QK", "difference"].tally.rate(0.05)
+    assert rates[0] > 1.5 * rates[1:].mean()
+    assert abs(found.noise.rate(0.05)[1:].mean() / rates[0] - 1) < 0.5
+
+
+def test_one_model_leaves_questions_about_tuning_open(base):
+    made = findings.claims(_measured(base), (1,))
+    opened = [c for c in made if c.question == findings.CHANGED]
+    assert len(opened) == 3 and {c.verdict for c in opened} == {"not testable here"}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
+def test_noise_drawn_in_few_dimensions_is_noise_on_the_weights(family, tmp_path):
+    """Centring, biases, gain, rotation, shared keys and QK-norm, against noise that is really
+    added to the weights."""
+    before = AttentionWeights.from_checkpoint(_checkpoint(family, tmp_path / family), 1)
+    size = 0.05
+    after = perturbed(before, size, 0)
+    X = torch.from_numpy(_directions().vectors)
+    forms = fold(before)
+    (fast,) = changes_under_noise(before, after, forms, X, [-3], seed=1)
+    assert fast.shape == (HEADS, DRAWS, N, N)
+    plain = logits(forms, X, X, distance=-3)
+    full = [
+        logits(fold(perturbed(before, size, seed)), X, X, distance=-3) - plain
+        for seed in range(DRAWS)
+    ]
+    full = torch.stack(full, dim=1)
+    spread = fast.pow(2).mean(dim=1) / full.pow(2).mean(dim=1)
+    # each of the 64 is a ratio of two variances of 200 draws: sd .14; their mean is held to four
+    # of its standard errors, were only the four heads independent
+    assert abs(spread.log().mean()) < 4 * 0.14 / 2
+    assert spread.log().abs().max() < 5 * 0.14
+    # and between cells: noise on one query moves all of its logits together
+    assert _correlation(fast).sub(_correlation(full)).abs().mean() < 0.1
+
+
+def _correlation(changes: torch.Tensor) -> torch.Tensor:
+    return torch.stack([torch.corrcoef(head.flatten(1).T) for head in changes])
+
+
+# --- nulls and counts ----------------------------------------------------------------------------
+
+
+def test_unrelated_directions_hold_the_rate_and_match_nothing(base):
+    rows = np.random.default_rng(8).standard_normal((N, D))
+    found = _measured(base, directions=Directions(tuple("abcd"), rows, None, None, "noise"))
+    calibrated = _claim(found, "Unrelated directions hold")
+    assert calibrated.verdict == "supported" and 4 < (calibrated.estimate or 0) < 6
+    for start in ("Some heads match a direction", "Some heads match one"):
+        assert _claim(found, start).verdict == "not supported"
+    assert _claim(found, "The largest effect").verdict == "not testable here"
+
+
+class _Planted:
+    """Residuals that vary along what the queries of a block amplify most, ten times as much in
+    the first of 8 directions as in the rest of the space."""
+
+    positions = tuple(f"t{n}" for n in range(PER_TEXT))
+    plan = SimpleNamespace(n_samples=len(TEXTS))
+
+    def __init__(self, base: Path):
+        self.base = base
+
+    def read(self, hook: str) -> np.ndarray:
+        block = int(hook.split(".")[1])
+        forms = fold(AttentionWeights.from_checkpoint(self.base, block))
+        both = torch.cat([forms.A.flatten(0, 1), forms.B.flatten(0, 1)]).double()
+        _, _, basis = np.linalg.svd(both.numpy())
+        drawn = np.random.default_rng(block).standard_normal((len(TEXTS), PER_TEXT, D))
+        scales = np.concatenate([np.full(8, 10.0), np.ones(D - 8)])
+        return (3 + (drawn * scales) @ basis).astype(np.float32)
+
+
+def test_residuals_need_their_covariance(base):
+    """Held-out residuals keep the covariance null's rate and break the isotropic one's."""
+    read = Residuals(cast(Store, _Planted(base)))
+    ordinary, held = read.deviations(1)
+    assert np.abs(ordinary.mean(axis=0)).max() < 1e-12
+    assert len(ordinary) == 2 * PER_TEXT * len(TEXTS) // 2 and len(held) == len(TEXTS) // 2
+    found = _measured(base, residuals=read)
+    gathered, plain = found.gathered["QK", "base"], found.isotropic
+    assert plain is not None
+    # 276 pairs of texts; lengths of residuals vary, which a Gaussian's do otherwise
+    assert 0.035 < findings.rate(gathered) < 0.065
+    assert findings.rate(plain) > 0.15
+    assert _claim(found, "Unrelated directions hold").verdict == "supported"
+    drawn = gathered.unrelated
+    assert drawn.sets.shape == (SETS, N) and len(drawn.text) == UNRELATED
+    assert all(len(set(row)) == N for row in drawn.text[drawn.sets].tolist())
+
+
+def test_what_heads_write_is_held_to_what_residuals_share(base):
+    """Deviations that lie along what heads write: isotropic probes take them for discoveries."""
+    forms = fold(AttentionWeights.from_checkpoint(base, 1))
+    _, _, basis = np.linalg.svd(forms.W_O.flatten(0, 1).double().numpy())
+    drawn = np.random.default_rng(4).standard_normal((600, D)) * np.repeat([10.0, 1.0], [6, D - 6])
+    rows = torch.from_numpy(drawn @ basis)
+    fitted, held = torch.cat([rows[:500], -rows[:500]]), rows[500:]
+    ours, plain = (written(forms, None, held, part, seed=0) for part in (fitted, None))
+    off = ~np.eye(100, dtype=bool)
+    for mask in (off, ~off):
+        assert 0.03 < (ours.p[:, mask] <= 0.05).mean() < 0.07
+    assert (plain.p[:, off] <= 0.05).mean() > 0.1
+    assert np.allclose(ours.raw, plain.raw, atol=1e-12)
+    assert np.allclose(ours.whole, plain.whole, atol=1e-12)
+    assert abs(ours.whole_z[off].std() - 1) < 0.15
+    # rows are written, columns attended to
+    found = vo(forms, held[:2], held[:2])
+    assert ours.raw[0, 1, 0] == pytest.approx(float(found.head_cosine[0, 0, 1]))
+    nothing = written(forms, forms, held[:5], fitted, seed=0)
+    assert (nothing.z == 0).all() and (nothing.p == 1).all()
+
+
+def test_survivors_of_a_tally_are_those_of_benjamini_and_hochberg():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=(3, 500)) ** np.array([[1.0], [2.0], [4.0]])
+    tally = Tally(sets=2)
+    for part in np.split(p, 5, axis=1):  # block by block
+        tally.add("cross", np.arange(3), part)
+    exact = (np.apply_along_axis(false_discovery_control, 1, p) <= 0.05).sum(axis=1)
+    # a bin's width may put p a tenth higher
+    low = (np.apply_along_axis(false_discovery_control, 1, p * 10**-0.05) <= 0.05).sum(axis=1)
+    binned = tally.survivors("cross", 0.05)
+    assert (binned <= exact).all() and exact[2] > 50
+    assert (binned >= (np.apply_along_axis(false_discovery_control, 1, np.minimum(1, p * 10**0.05)) <= 0.05).sum(axis=1)).all()  # fmt: skip # noqa: E501
+    assert (low >= exact).all()
+    assert np.allclose(tally.rate(0.05), (p <= 0.05).mean(axis=1), atol=0.02)
+    assert np.allclose(tally.best(), -np.log10(p.min(axis=1)))
+
+
+def test_a_place_counts_the_first_itself():
+    assert place(np.array([5.0, 1, 2, 3])) == 0.25
+    assert place(np.zeros(4)) == 1
+
+
+# --- directions ----------------------------------------------------------------------------------
+
+
+def test_directions_come_back_from_their_file(vectors):
+    read, made = from_file(vectors), _directions()
+    assert read.names == made.names and read.block == 1 and read.note == made.note
+    assert np.allclose(read.vectors, made.vectors, atol=1e-7)
+    assert np.allclose(np.linalg.norm(read.vectors, axis=1), 1)
+    assert read.leading() == 0 and read.first(2).labels() == ["a (40.0 %)", "b (30.0 %)"]
+
+
+def test_a_file_of_one_tensor_a_direction_needs_no_metadata(tmp_path):
+    save_file({"y": np.ones(D), "x": np.arange(D, dtype=float)}, tmp_path / "v.safetensors")
+    read = from_file(tmp_path / "v.safetensors")
+    assert read.names == ("x", "y") and read.variance is None and read.leading() is None
+
+
+def _export(folder: Path, width: int = D) -> Path:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((2, 3, width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    shape = (2, 3)
+    readouts = Readouts(
+        ("calm", "joy", "fear"), (0, 2), vectors,
+        np.ones(shape), np.full(shape, "ok"), np.full(3, 5),
+    )  # fmt: skip
+    folder.mkdir()
+    save_readouts(folder, readouts)
+    save_concepts(folder, readouts)
+    return folder
+
+
+def test_a_readout_export_gives_its_concepts_at_a_block(tmp_path):
+    folder = _export(tmp_path / "export")
+    read = from_file(folder, block=0)
+    assert read.names == ("calm", "joy", "fear") and read.block == 0
+    one = from_file(folder / "joy.safetensors", block=0)
+    assert one.names == ("joy",)
+    assert np.allclose(one.vectors[0], read.vectors[1], atol=1e-3)  # the export is in float16
+    assert from_file(folder / "readout.safetensors").block == 2
+    with pytest.raises(ValueError, match=r"no block 1; choose from \(0, 2\)"):
+        from_file(folder, block=1)
+
+
+def test_components_have_fixed_signs_and_shares_of_variance():
+    rng = np.random.default_rng(2)
+    skewed = rng.exponential(size=(400, 3)) * [6, 3, 1.5]
+    rows = np.zeros((400, D))
+    rows[:, :3] = skewed
+    rows += 0.1 * rng.standard_normal(rows.shape) + 5
+    found = principal_components(rows, 3, block=7)
+    again = principal_components(rows[::-1], 3, block=7)
+    assert np.allclose(found.vectors, again.vectors, atol=1e-8)
+    unit = rows / np.sqrt((rows**2).mean(axis=1, keepdims=True))
+    scores = (unit - unit.mean(axis=0)) @ found.vectors.T
+    assert ((scores**3).sum(axis=0) > 0).all()
+    assert found.variance is not None
+    assert np.allclose(found.variance, scores.var(axis=0) / unit.var(axis=0).sum())
+    assert found.leading() == 0 and found.block == 7
+    with pytest.raises(ValueError, match="400 components cannot be had from 400 residuals"):
+        principal_components(rows, 400, block=0)
+
+
+def _broken(path: Path, kind: str) -> str:
+    """Write a file that is not one of directions; what the error says."""
+    rows = np.random.default_rng(0).standard_normal((2, D)).astype(np.float32)
+    names = {"directions": json.dumps({"names": ["a", "b"]})}
+    if kind == "no metadata":
+        save_file({"vectors": rows}, path)
+        return "matrix without names"
+    if kind == "zero":
+        save_file({"vectors": rows * [[1], [0]]}, path, names)
+        return "direction 'b' is zero"
+    if kind == "nan":
+        rows[1, 3] = np.nan
+        save_file({"vectors": rows}, path, names)
+        return "direction 'b' holds a value that is not finite"
+    if kind == "duplicates":
+        save_file({"vectors": rows}, path, {"directions": json.dumps({"names": ["a", "a"]})})
+        return "duplicate names: 'a'"
+    if kind == "count":
+        save_file({"vectors": rows[:1]}, path, names)
+        return "2 names for 1 rows"
+    if kind == "width":
+        save_file({"vectors": rows[:, :20]}, path, names)
+        return "directions of width 20; the residual stream of base has 32"
+    if kind == "no file":
+        return "no file of directions at"
+    path.write_bytes(b"nothing of the kind")
+    return "is no safetensors file"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["no metadata", "zero", "nan", "duplicates", "count", "width", "no file", "other"],
+)
+def test_bad_directions_are_refused_before_anything_is_scored(kind, base, tmp_path):
+    message = _broken(tmp_path / "v.safetensors", kind)
+    with pytest.raises(ValueError, match=message):
+        main(Config(base=str(base), vectors=tmp_path / "v.safetensors", runs=tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+# --- checkpoints ---------------------------------------------------------------------------------
+
+
+def test_a_directory_is_a_checkpoint_as_it_is(base, tmp_path):
+    assert checkpoint_directory(base) == base and checkpoint_directory(str(base)) == base
+    with pytest.raises(ValueError, match=r"holds no checkpoint.*found nothing"):
+        checkpoint_directory(tmp_path)
+    with pytest.raises(ValueError, match="no GGUF file at"):
+        checkpoint_directory(tmp_path / "model.gguf")
+    with pytest.raises(ValueError, match="unknown model"):
+        checkpoint_directory(tmp_path / "nowhere")
+
+
+def _damaged(base: Path, path: Path, kind: str) -> str:
+    shutil.copytree(base, path)
+    file = path / "model.safetensors"
+    tensors, settings = load_file(file), json.loads((path / "config.json").read_text())
+    first = "model.layers.0.self_attn.q_proj"
+    marks = {"quantised": ("qweight", "AWQ or GPTQ"), "experts": ("experts.0.w", "MoE"), "mla": ("kv_a_proj.weight", "MLA")}  # fmt: skip # noqa: E501
+    if kind == "architecture":
+        (path / "config.json").write_text(json.dumps(settings | {"architectures": ["MambaForCausalLM"]}))  # fmt: skip # noqa: E501
+        return "unknown architecture 'MambaForCausalLM'"
+    if kind in marks:
+        suffix, message = marks[kind]
+        save_torch(tensors | {f"{first}.{suffix}": torch.ones(2)}, file, metadata={"format": "pt"})
+        return message
+    index = {name: "model.safetensors" for name in tensors}
+    if kind == "shard":
+        index[f"{first}.weight"] = "model-00002.safetensors"
+    else:
+        del tensors[f"{first}.weight"]
+        save_torch(tensors, file, metadata={"format": "pt"})
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return "model-00002.safetensors .* is missing" if kind == "shard" else "which does not hold it"
+
+
+@pytest.mark.parametrize("kind", ["architecture", "quantised", "experts", "mla", "shard", "index"])
+@pytest.mark.parametrize("side", ["base", "instruct"])
+def test_what_cannot_be_read_is_refused_before_a_run_starts(kind, side, base, vectors, tmp_path):
+    message = _damaged(base, tmp_path / "broken", kind)
+    chosen: dict[str, Any] = {"base": str(base), "instruct": str(base)} | {
+        side: str(tmp_path / "broken")
+    }
+    with pytest.raises(ValueError, match=message):
+        main(Config(**chosen, vectors=vectors, runs=tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_options_that_make_no_sense_are_refused(base, vectors, tmp_path):
+    wider = _checkpoint("llama", tmp_path / "deeper", num_hidden_layers=4)
+    common: dict[str, Any] = {"base": str(base), "vectors": vectors, "runs": tmp_path / "r"}
+    for options, message in (
+        (dict(instruct="x", perturb=0.01), "give instruct='x' or perturb=0.01, not both"),
+        (dict(perturb=-0.1), "perturb = -0.1"),
+        (dict(distances=(0, 4)), r"distances = \(0, 4\)"),
+        (dict(distances=()), r"distances = \(\)"),
+        (dict(components=0), "components = 0; it must be at least 1"),
+        (dict(blocks=(1, 3)), "base has no block 3; choose from 0 to 1"),
+        (dict(averaged=(1,), blocks=(0,)), "block 1 is to be averaged but not read"),
+        (dict(head="1.4"), "there is no head 1.4"),
+        (dict(head="first"), "head = 'first'; write it as BLOCK.HEAD"),
+        (dict(source_block=9), "base has no block 9"),
+        (dict(instruct=str(wider)), "differ in blocks: base has 2, deeper has 4"),
+        (dict(null="isotropic", residuals=tmp_path), "null = isotropic makes no use of residuals"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main(Config(**cast(dict[str, Any], common | options)))
+    assert not (tmp_path / "r").exists()
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def common(base, root) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "base": str(base),
+        "components": N,
+        "distances": DISTANCES,
+        "average": False,
+    }
+    return options | {"device": "cpu"} | {"runs": root / "runs", "store": root / "stores"}
+
+
+@pytest.fixture(scope="module")
+def alone(common) -> Path:
+    return main(Config(**common | {"average": True}))
+
+
+@pytest.fixture(scope="module")
+def pair(common, tuned, vectors) -> Path:
+    return main(Config(**common, instruct=str(tuned), vectors=vectors, peer_compat=True))
+
+
+def _verdicts(report: Path) -> dict[str, str]:
+    claims = Run.open(report.parent).results()["claims"]
+    return {claim["statement"]: claim["verdict"] for claim in claims}
+
+
+def test_one_model_is_asked_of_its_own_components(alone):
+    run = Run.open(alone.parent)
+    written = from_file(run.path / "directions.safetensors")
+    assert written.names == ("PC1", "PC2", "PC3", "PC4") and written.block == 1
+    table = run.table("affinity")
+    assert set(table.kind) == {"QK", "VO"} and set(table.pair) == {"self", "cross"}
+    steps = len(DISTANCES) + 1
+    assert len(table) == BLOCKS * (HEADS * N * N * (steps + 1) + N * N)
+    assert not any(column.startswith("difference") for column in table)
+    assert run.manifest["recorded"]["instruct"] is None
+    size = run.manifest["recorded"]["base"]["bytes of attention and norm tensors"]
+    assert run.manifest["recorded"]["bytes read"] == size
+    assert all(c["null"] and c["rule"] for c in run.results()["claims"])
+
+
+def test_the_table_holds_what_the_affinities_give(pair, base):
+    table = Run.open(pair.parent).table("affinity")
+    forms = fold(AttentionWeights.from_checkpoint(base, 0))
+    X = torch.from_numpy(from_file(pair.parent / "directions.safetensors").vectors)
+    cross = qk(forms, X, X, distance=-3, seed=42)
+    own = qk_self(forms, X, distance=-3, seed=42)
+    rows = table[(table.kind == "QK") & (table.block == 0) & (table.distance == -3)]
+    rows = rows.set_index(["head", "query", "key"])
+    for head in range(HEADS):
+        row = rows.loc[(head, "b", "d")]
+        assert row.base_raw == pytest.approx(float(cross.raw[head, 1, 3]))
+        assert row.base_z == pytest.approx(float(cross.z[head, 1, 3]))
+        assert row.base_null_sd == pytest.approx(float(cross.null.sd[head]))
+        assert row.kv_head == head // 2 and row.base_p <= row.base_q <= 1
+        row = rows.loc[(head, "c", "c")]
+        assert row.pair == "self" and row.base_z == pytest.approx(float(own.z[head, 2]))
+        assert row.base_null_mean == pytest.approx(float(own.null.mean[head]))
+        assert row.difference_raw == pytest.approx(row.instruct_raw - row.base_raw, abs=1e-9)
+    together = table[(table.kind == "VO") & table["head"].isna()]
+    assert len(together) == BLOCKS * N * N and together.distance.isna().all()
+    assert together.base_z.notna().all() and together.base_q.isna().all()
+
+
+def test_q_values_are_of_self_and_cross_pairs_apart(alone):
+    table = Run.open(alone.parent).table("affinity")
+    for kind in ("QK", "VO"):
+        for of in ("self", "cross"):
+            rows = table[(table.kind == kind) & (table.pair == of) & table.base_p.notna()]
+            assert np.allclose(rows.base_q, false_discovery_control(rows.base_p))
+
+
+def test_a_pair_with_a_planted_route_names_it_in_the_report(pair):
+    verdicts = _verdicts(pair)
+    claim = next(s for s in verdicts if s.startswith("Tuning changed how some head"))
+    assert verdicts[claim] == "supported"
+    assert "Head 1.2" in pair.read_text(encoding="utf-8")
+    # directions from a file and no residuals: nothing was run, and the null says what it is
+    recorded = Run.open(pair.parent).manifest["recorded"]
+    assert recorded["residuals"] is None and "isotropic" in pair.read_text(encoding="utf-8")
+    peer = pd.read_parquet(pair.parent / "peer.parquet")
+    assert len(peer) and "As an earlier notebook computed it" in pair.read_text(encoding="utf-8")
+
+
+def test_a_perturbed_copy_is_a_control_and_says_so_everywhere(common):
+    report = main(Config(**common, perturb=0.01))
+    run = Run.open(report.parent)
+    claims = run.results()["claims"]
+    assert all("with 1 % noise" in c["subject"] for c in claims)
+    changed = [c for c in claims if c["question"] == findings.CHANGED]
+    assert len(changed) == 3 and all(c["statement"].startswith("Random noise") for c in changed)
+    assert {c["verdict"] for c in changed[:2]} == {"not supported"}
+    assert run.manifest["recorded"]["instruct"]["noise"] == 0.01
+    page = report.read_text(encoding="utf-8")
+    assert "<h1>Control: which directions" in page and "Nothing is routed anew" in page
+
+
+def test_a_readout_export_can_be_asked_about(common, tmp_path):
+    folder = _export(tmp_path / "export")
+    options: dict[str, Any] = {"vectors": folder, "source_block": 0, "blocks": (0,)}
+    report = main(Config(**common, **options, null="covariance", head="0.1"))
+    run = Run.open(report.parent)
+    table = run.table("affinity")
+    assert set(table.block) == {0} and set(table["query"]) == {"calm", "joy", "fear"}
+    assert set(table.distance.dropna()) == set(DISTANCES)
+    assert run.manifest["recorded"]["residuals"] is not None
+    where = next(c for c in run.results()["claims"] if c["question"] == findings.WHERE)
+    assert where["verdict"] == "not testable here"  # an export has no shares of variance
+    assert "Head 0.1" in report.read_text(encoding="utf-8")
+
+
+def test_a_single_direction_and_a_single_distance_leave_no_gaps(common, vectors):
+    options: dict[str, Any] = common | {"components": 1, "distances": (0,), "vectors": vectors}
+    report = main(Config(**options))
+    table = Run.open(report.parent).table("affinity")
+    assert set(table.pair) == {"self"} and len(table) == BLOCKS * (2 * HEADS + 1)
+    verdicts = _verdicts(report)
+    assert verdicts["A head ranks these pairs otherwise at another distance."] == "not testable here"  # fmt: skip # noqa: E501
+    assert not any("one of the directions" in statement for statement in verdicts)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_store_that_lacks_a_block_is_refused(common, root):
+    (store,) = (path for path in (root / "stores").iterdir() if path.is_dir())
+    report = main(Config(**common, residuals=store, blocks=(0,)))
+    assert Run.open(report.parent).manifest["recorded"]["residuals"]
+    with pytest.raises(ValueError, match="there is no manifest.json"):
+        main(Config(**common, residuals=root))
+    wide = _checkpoint("llama", root / "wide", hidden_size=48)
+    with pytest.raises(ValueError, match=r"holds \[32\] under blocks.0.hook_resid_pre, not \[48\]"):
+        main(Config(**common | {"base": str(wide)}, residuals=store))
+    deep = _checkpoint("llama", root / "deep", num_hidden_layers=4)
+    with pytest.raises(ValueError, match="holds no 'blocks.2.hook_resid_pre'"):
+        main(Config(**common | {"base": str(deep)}, residuals=store))
+
+
+@needs_browser
+def test_the_report_opens_without_a_network(pair):
+    seen = visit(pair)
+    assert seen.errors == [] and seen.requests == []
+    # maps; heatmaps of 3 sides; distance; effects; patterns, 2 x 2 x 3; quantiles; growth
+    assert seen.plots == 2 + 6 + 2 + 2 + 12 + 2 + 1
+    assert "Tuning changed how some head matches these directions" in seen.text
+
+
+def test_tokens_are_single_and_never_the_first():
+    for family in ("llama", "qwen3"):
+        tokenizer = tiny_tokenizer(family)
+        for sample in samples(tokenizer):
+            assert len(sample.spans) == PER_TEXT
+            offsets = tokenizer(sample.text, return_offsets_mapping=True)["offset_mapping"]
+            visible = [tuple(o) for o in offsets if sample.text[o[0] : o[1]].strip()]
+            assert set(sample.spans.values()) <= set(visible[1:])
+
+
+def test_the_command_line_explains_every_field(capsys):
+    with pytest.raises(SystemExit):
+        parse(Config, ["--help"], prog="affinity", description="")
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    read = parse(Config, ["--distances", "0", "-1", "--no-average"], prog="", description="")
+    assert read.distances == (0, -1) and not read.average
