@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
-from interp.plots import agreement, attention, circle, heatmap, lines, scatter_grid
+from interp.plots import agreement, attention, circle, heatmap, lines
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -227,23 +227,6 @@ def test_a_plane_refuses_a_period_or_categories_that_do_not_fit():
         circle(points, values, period=0, title="")
     with pytest.raises(ValueError, match="1 categories for 2"):
         circle(points, values, period=1, title="", categories=["a"])
-
-
-def test_a_note_stands_in_its_own_panel_which_is_drawn_although_it_is_empty():
-    points, classes = np.arange(6.0).reshape(3, 2), np.array(["a", "b", "a"])
-    panels = {at: points for at in ((0, 0), (1, 0), (1, 1))}
-    figure = scatter_grid(
-        panels,
-        dict.fromkeys(panels, classes),
-        row_labels=["low", "high"],
-        column_labels=["left", "right"],
-        title="Panels",
-        notes={(0, 1): "constant"},
-    )
-    (note,) = [a for a in figure.layout.annotations if a.text == "constant"]
-    # plotly draws an axis only where a trace uses it, and counts panels from the top left
-    assert (note.xref, note.yref) == ("x4 domain", "y4 domain")
-    assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3", "x4"}
 
 
 def test_agreement_stands_on_its_diagonal_where_prediction_and_truth_are_equal():
