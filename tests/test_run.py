@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import studies
-from interp.files import jsonable, write_atomically
+from interp.files import Unfinished, jsonable, write_atomically
 from interp.run import Run, StudyConfig, is_complete, origin, parse
 
 
@@ -122,6 +122,13 @@ def test_a_failed_run_keeps_its_files_and_its_traceback_and_is_not_complete(tmp_
         again.save_table("scores", table())
     assert again.path == run.path
     assert set(Run.open(again.path).manifest["files"]) - {"git.diff"} == {"scores.parquet"}
+
+
+def test_a_run_that_waits_for_other_processes_says_for_what_and_has_not_failed(tmp_path):
+    with pytest.raises(Unfinished), Run("example", Config(), root=tmp_path) as run:
+        raise Unfinished("2 of 3 shards wait for other ranks")
+    assert (run.path / "waiting.txt").read_text() == "2 of 3 shards wait for other ranks\n"
+    assert not (run.path / "error.txt").exists() and not is_complete(run.path)
 
 
 def test_a_complete_run_is_never_overwritten(tmp_path):

@@ -4,7 +4,8 @@
 2. On a clean exit it writes `manifest.json` last, in one atomic step: configuration, versions, git
    state, times, whatever the study recorded, and the SHA-256 of every file. So the manifest's
    presence means that the run is complete.
-3. A run that fails leaves its files and the traceback in `error.txt`, and no manifest.
+3. A run that fails leaves its files and the traceback in `error.txt`, and no manifest; one that
+   waits for other processes says for what in `waiting.txt`.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.files import as_json, jsonable, sha256, write_atomically
+from interp.files import Unfinished, as_json, jsonable, sha256, write_atomically
 from interp.run.origin import git_state, versions
 
 
@@ -90,11 +91,15 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, Unfinished):  # nothing failed, and there is no result yet
+            write_atomically(self.path / "waiting.txt", f"{error}\n")
+            return
         if error is not None:
             text = "".join(traceback.format_exception(kind, error, trace))
             write_atomically(self.path / "error.txt", text)
             return
-        (self.path / "error.txt").unlink(missing_ok=True)
+        for left in ("error.txt", "waiting.txt"):
+            (self.path / left).unlink(missing_ok=True)
         write_atomically(self.path / "manifest.json", as_json(self._manifest()))
 
     @staticmethod
