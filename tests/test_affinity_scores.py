@@ -203,6 +203,34 @@ def test_flow_of_vectors_into_themselves(case):
     assert worst(vo_self(f, x[:3]).cosine, own.cosine.diagonal()) < 1e-12
 
 
+def delta_sd(N):
+    """Of cos(x, N x) on the sphere, linearised in x^T N x and |N x|^2."""
+    d = len(N)
+    S, G = (N + N.T) / 2, N.T @ N
+    s, v = S.trace(), G.trace()
+
+    def covariance(A, B):
+        return d / (d + 2) * (2 * (A * B).sum() - 2 * A.trace() * B.trace() / d)
+
+    a, b = (d * v).rsqrt(), -s / (2 * d**0.5 * v**1.5)
+    both = 2 * a * b * covariance(S, G)
+    return (a**2 * covariance(S, S) + b**2 * covariance(G, G) + both).sqrt()
+
+
+def test_linearising_the_cosine_fails_where_one_dimension_carries_a_head():
+    """Head 0 writes along one dimension and head 1 along sixteen: why this null is drawn."""
+    forms = wide_forms(2)
+    forms.W_O[0, 1:] = 0
+    forms.W_O[0, 0] = forms.C[0, 0]  # the head writes what it reads, so its cosine is |cos|
+    found = self_null([forms], seed=0)
+    x = torch.randn(100_000, 256, generator=torch.Generator().manual_seed(3))
+    cosine = vo_self(forms, x).head_cosine
+    drawn = cosine.std(dim=1)
+    linear = [delta_sd(forms.W_O[h].double().T @ forms.C[h].double()) for h in (0, 1)]
+    assert (found.sd[:2] / drawn - 1).abs().max() < 0.04  # three standard errors of the draws
+    assert linear[0] / drawn[0] > 1.1 and abs(linear[1] / drawn[1] - 1) < 0.02
+
+
 @pytest.mark.parametrize("case", ["gpt2", "llama"])
 def test_effective_rank_is_that_of_the_whole_form(case):
     f = fold(weights_of(case))
