@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recorded_model import finished
 from safetensors import SafetensorError
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 
@@ -212,18 +213,20 @@ def test_killed_and_restarted_ends_with_the_same_bytes(tmp_path):
     undisturbed = _worker(whole, 0)
     victim = _worker(killed, 0.3)
     deadline = time.time() + 120
-    while len(_shards(killed)) < 2 and time.time() < deadline:
+    # a shard is finished once its row stands beside it; killed in between, it was still in flight
+    while len(finished(killed)) < 2 and time.time() < deadline:
         time.sleep(0.02)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    survived = {f.name: f.stat().st_mtime_ns for f in killed.glob("shard-*.safetensors")}
+    survived = finished(killed)
     assert 2 <= len(survived) < 6
     with pytest.raises(ValueError, match="an unfinished store"):
         Store.open(killed)
     assert undisturbed.wait() == 0
     assert _worker(killed, 0).wait() == 0
-    for name, written in survived.items():  # finished shards are not computed again
-        assert (killed / name).stat().st_mtime_ns == written
+    for name, (inode, written) in survived.items():  # finished shards are not computed again
+        stat = (killed / name).stat()
+        assert (stat.st_ino, stat.st_mtime_ns) == (inode, written)
     assert _shards(killed) == _shards(whole)
     assert (killed / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
 

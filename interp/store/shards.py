@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -91,16 +91,24 @@ class Shards:
         """Say beside a shard what was written."""
         write_atomically(self.record(shard), json.dumps(asdict(row)))
 
-    def row(self, shard: int) -> Row | None:
-        """What was written as a shard, if anything was: the file itself is not looked at."""
-        try:
-            return Row(**json.loads(self.record(shard).read_text()))
-        except (ValueError, TypeError):  # damaged: nobody knows what was written
-            return None
-        except FileNotFoundError:
-            # in this order: a manifest is there before a shard's own record goes
-            manifest = self.manifest()
-            return None if manifest is None else Row(**manifest["shards"][shard])
+    def rows(self, shards: Iterable[int]) -> dict[int, Row | None]:
+        """What was written as each of these shards, if anything was: the files themselves are not
+        looked at."""
+        found: dict[int, Row | None] = {}
+        wanted, unrecorded = list(shards), []
+        for shard in wanted:
+            try:
+                found[shard] = Row(**json.loads(self.record(shard).read_text()))
+            except (ValueError, TypeError):  # damaged: nobody knows what was written
+                found[shard] = None
+            except FileNotFoundError:
+                unrecorded.append(shard)
+        # in this order: a manifest is there before a shard's own record goes; and read once, as
+        # that of a large store is megabytes
+        manifest = self.manifest() if unrecorded else None
+        for shard in unrecorded:
+            found[shard] = None if manifest is None else Row(**manifest["shards"][shard])
+        return {shard: found[shard] for shard in wanted}
 
     def manifest(self) -> dict | None:
         """The manifest of a complete store."""

@@ -79,8 +79,7 @@ def inspect(path: str | Path | UPath, *, bytes_too: bool = True) -> State:
     shards = Shards(path, plan)
     manifest = shards.manifest()
     problems, n_bytes = {}, 0
-    for shard in range(plan.n_shards):
-        row = shards.row(shard)
+    for shard, row in shards.rows(range(plan.n_shards)).items():
         problem = shards.problem(shard, row, bytes_too=bytes_too)
         if problem is not None:
             problems[shards.name(shard)] = problem

@@ -70,8 +70,8 @@ class Writer:
             Unfinished: this rank's shards are done, and others' are not.
         """
         if self.shards.manifest() is None:
-            rows = [self._rows.get(s) or self._others(s) for s in range(self.plan.n_shards)]
-            if missing := rows.count(None):
+            rows = self._rows | self._others()
+            if missing := self.plan.n_shards - len(rows):
                 raise Unfinished(
                     f"{self.rank}: its {len(self._own)} shards are done; {missing} of "
                     f"{self.plan.n_shards} in {self._path} wait for other ranks. Run again when "
@@ -80,17 +80,21 @@ class Writer:
             manifest = {
                 "plan": self.plan.as_dict(),
                 "source": self._source,
-                "shards": [asdict(row) for row in rows if row is not None],
+                "shards": [asdict(rows[shard]) for shard in range(self.plan.n_shards)],
             }
             write_atomically(self._path / "manifest.json", json.dumps(manifest, indent=1))
         for record in list(self._path.glob("shard-*.json")):
             record.unlink(missing_ok=True)
         return Store.open(self._path)
 
-    def _others(self, shard: int) -> Row | None:
-        """The row of a shard of another rank, which answers for its bytes."""
-        row = self.shards.row(shard)
-        return None if self.shards.problem(shard, row, bytes_too=False) else row
+    def _others(self) -> dict[int, Row]:
+        """Rows of the shards that other ranks have finished, which answer for their bytes."""
+        rows = self.shards.rows(s for s in range(self.plan.n_shards) if s not in self._rows)
+        return {
+            shard: row
+            for shard, row in rows.items()
+            if row is not None and not self.shards.problem(shard, row, bytes_too=False)
+        }
 
     def _refuse_other_files(self) -> None:
         if not self._path.exists() or (self._path / "plan.json").exists():
@@ -123,8 +127,7 @@ class Writer:
                 file.unlink(missing_ok=True)
 
     def _find_pending(self) -> None:
-        for shard in self._own:
-            row = self.shards.row(shard)
+        for shard, row in self.shards.rows(self._own).items():
             if row is None or self.shards.problem(shard, row):
                 self.pending.append(shard)
             else:

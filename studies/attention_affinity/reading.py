@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from interp.affinity import Forms, fold
 from interp.files import sha256
 from interp.model import checkpoint_directory
 from interp.weights import AttentionWeights, SizeReport, size_report
@@ -50,10 +49,6 @@ class Checkpoint:
         """One block's attention, in float32, with the noise if there is one."""
         weights = AttentionWeights.from_checkpoint(self.directory, block)
         return weights if self.noise is None else perturbed(weights, self.noise, self.seed)
-
-    def forms(self, block: int) -> Forms:
-        """The same with the norm folded in."""
-        return fold(self.weights(block))
 
     def fingerprint(self) -> dict[str, Any]:
         """What the manifest says of it. Shards are known by their size and the SHA-256 of their
