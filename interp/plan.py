@@ -105,7 +105,7 @@ def _model_changes(old: Mapping, new: Mapping) -> list[str]:
     parts = []
     if old.get("files") and new.get("files") and old["files"] != new["files"]:
         parts.append(_entries(old["files"], new["files"]))
-    for key in ("tokenizer", "dtype", "folded"):
+    for key in ("weights", "config", "tokenizer", "dtype", "folded"):
         if key in old and key in new and old[key] != new[key]:
             parts.append(f"{key} {_short(old[key])} -> {_short(new[key])}")
     return parts

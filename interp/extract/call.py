@@ -16,7 +16,7 @@ from interp.extract.ray_workers import on_ray
 from interp.extract.worker import Worker
 from interp.files import Place, place
 from interp.intervene import active
-from interp.model import source
+from interp.model import dropout, foreign, source
 from interp.positions import Sample
 from interp.store import Activations, Row, Store, Writer
 
@@ -105,10 +105,23 @@ def _to_disk(
 
 
 def _refuse_edited(model: TransformerBridge, out: object) -> None:
-    if out is not None and (edited := active(model)):
+    if dropping := dropout(model):
+        raise ValueError(
+            f"the model is in training mode and drops out at random ({dropping}): call model.eval()"
+        )
+    if out is None:
+        return
+    if edited := active(model):
         raise ValueError(
             f"a context edits {', '.join(edited)}: a store on disk would pass for the unedited "
             "model's; use out=None inside of it"
+        )
+    if attached := foreign(model):
+        more = f" and {len(attached) - 3} more" if len(attached) > 3 else ""
+        raise ValueError(
+            f"somebody's hooks or forwards are on {', '.join(attached[:3])}{more}: a store on disk "
+            "would pass for the model without them; remove them (model.reset_hooks(), or the "
+            "handles of torch), or use out=None"
         )
 
 

@@ -1,13 +1,12 @@
 """Tensors of a checkpoint directory, found by name and read one at a time.
 
-A safetensors file opens with the length of its header in 8 little-endian bytes and then the header,
-JSON that gives each tensor's dtype, shape and byte range. So what a tensor costs is known without
-reading it. A sharded checkpoint adds `model.safetensors.index.json`, which names the shard of every
-tensor. Tensors are read by plain reads of their byte range: a mapped file is read ahead in whole
-pages around what is asked for, about twice the bytes when a few tensors of each block are wanted.
+What a tensor costs is known from its file's header (`interp.checkpoints`) without reading it. A
+sharded checkpoint adds an index, which names the shard of every tensor; where a single file lies
+beside an index, the file counts, as in transformers. Tensors are read by plain reads of their byte
+range: a mapped file is read ahead in whole pages around what is asked for, about twice the bytes
+when a few tensors of each block are wanted.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from interp.checkpoints import INDEX, SINGLE, Entry, check_checkpoint, entries, shards
+
 FLOATS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -24,8 +23,6 @@ FLOATS = {
     "BF16": torch.bfloat16,
 }
 """Names of the dtypes that weights may have, in the file's header."""
-Entry = tuple[str, list[int], int, int]
-"""Dtype, shape, first byte and number of bytes of one tensor in its file."""
 
 
 class Checkpoint:
@@ -44,6 +41,7 @@ class Checkpoint:
             raise ValueError(
                 f"{self.directory} is not a checkpoint directory: it holds no config.json"
             )
+        check_checkpoint(self.directory)
         self.shards = self._shards()
         """The shard of each tensor, by the tensor's name."""
 
@@ -76,37 +74,16 @@ class Checkpoint:
         return torch.frombuffer(data, dtype=FLOATS[dtype]).reshape(shape)
 
     def _shards(self) -> Mapping[str, str]:
-        if (self.directory / INDEX).is_file():
-            return json.loads((self.directory / INDEX).read_text())["weight_map"]
-        if (self.directory / SINGLE).is_file():
-            self._entries[SINGLE] = entries(self.directory / SINGLE)
-            return dict.fromkeys(self._entries[SINGLE], SINGLE)
-        raise ValueError(f"{self.directory} holds neither {SINGLE} nor {INDEX}")
+        files = shards(self.directory)
+        if not files:
+            raise ValueError(f"{self.directory} holds neither {SINGLE} nor {INDEX}")
+        self._entries = {file: entries(self.directory / file) for file in files}
+        return {name: file for file in files for name in self._entries[file]}
 
     def _entry(self, name: str) -> Entry:
         if name not in self.shards:
             raise ValueError(f"{self.directory} holds no tensor {name!r}")
-        shard = self.shards[name]
-        if shard not in self._entries:
-            if not (self.directory / shard).is_file():
-                raise ValueError(f"shard {shard} of {name!r} is missing in {self.directory}")
-            self._entries[shard] = entries(self.directory / shard)
-        if name not in self._entries[shard]:
-            raise ValueError(f"{INDEX} says {name!r} lies in {shard}, which does not hold it")
-        return self._entries[shard][name]
-
-
-def entries(path: Path) -> dict[str, Entry]:
-    """Where every tensor of a safetensors file lies, from its header alone."""
-    with path.open("rb", buffering=0) as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    found = {}
-    for name, entry in header.items():
-        first, end = entry["data_offsets"]
-        found[name] = (entry["dtype"], entry["shape"], 8 + length + first, end - first)
-    return found
+        return self._entries[self.shards[name]][name]
 
 
 def converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
