@@ -86,12 +86,8 @@ def check_checkpoint(directory: Path) -> None:
         ValueError: no config.json or weights, adapter files beside or instead of weights, a shard
             that is missing, cut or a git-lfs pointer; the message names the file.
     """
+    refuse_adapter(directory)
     names = {path.name for path in directory.iterdir()}
-    if adapters := [name for name in ADAPTERS if name in names]:
-        raise ValueError(
-            f"{directory} holds an adapter ({', '.join(adapters)}): merge it into its base first "
-            "(peft: model.merge_and_unload().save_pretrained(...)), and load the directory of that"
-        )
     weights = [name for name in (SINGLE, INDEX, *TORCH) if name in names]
     if "config.json" not in names or not weights:
         raise ValueError(
@@ -100,21 +96,33 @@ def check_checkpoint(directory: Path) -> None:
         )
     if not isinstance(read_json(directory / "config.json"), dict):
         raise ValueError(f"{directory / 'config.json'} holds no object")
-    for shard in shards(directory):
+    file, shards = weight_files(directory)
+    in_torch = file == SINGLE and SINGLE not in names  # PyTorch's own files have no such header
+    for shard in sorted(set(shards.values())) if shards else () if in_torch else (file,):
         entries(directory / shard)
 
 
-def shards(directory: Path) -> list[str]:
-    """Names of the safetensors files that hold a checkpoint's weights, as transformers chooses
-    them: the file that config.json names, else the single one, else those of the index. None where
-    weights are PyTorch's own."""
+def refuse_adapter(directory: Path) -> None:
+    """Refuse a directory with an adapter's files: with peft installed, transformers would lay it
+    over the weights without a word, and without peft leave it out.
+
+    Raises:
+        ValueError: names the files.
+    """
+    if adapters := [name for name in ADAPTERS if (directory / name).exists()]:
+        raise ValueError(
+            f"{directory} holds an adapter ({', '.join(adapters)}): merge it into its base first "
+            "(peft: model.merge_and_unload().save_pretrained(...)), and load the directory of that"
+        )
+
+
+def weight_files(directory: Path) -> tuple[str, dict[str, str] | None]:
+    """Where transformers would read a checkpoint's weights: the file that config.json names, else
+    the single one, else the index. With an index, the shard of each tensor beside it."""
     named = read_json(directory / "config.json").get("transformers_weights")
-    file = named or (SINGLE if (directory / SINGLE).exists() else INDEX)
-    if not file.endswith(".index.json"):
-        return [file]
-    if not named and not (directory / file).exists():
-        return []
-    return sorted(set(weight_map(directory / file).values()))
+    by_index = not (directory / SINGLE).exists() and (directory / INDEX).exists()
+    file = named or (INDEX if by_index else SINGLE)
+    return file, weight_map(directory / file) if file.endswith(".index.json") else None
 
 
 def weight_map(index: Path) -> dict[str, str]:

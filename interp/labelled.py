@@ -193,14 +193,13 @@ def _placed(place: str, text: str, name: str, span: Span | str) -> Span:
         return span
     if not span.strip():
         raise ValueError(f"{place}: span {name!r} is empty; it needs a place or words of the text")
-    # a look-ahead counts occurrences that overlap as well
-    count = len(re.findall(f"(?={re.escape(span)})", text))
-    if count != 1:
+    try:
+        return find(text, span)
+    except ValueError as error:
         raise ValueError(
-            f"{place}: span {name!r}: {span!r} occurs {count} times in {text[:80]!r}; words must "
-            "occur exactly once, else write their place"
-        )
-    return find(text, span)
+            f"{place}: span {name!r}: {error}. Words must occur exactly once, else write their "
+            "place"
+        ) from None
 
 
 def _filled(row: _Row, name: str) -> str:

@@ -105,7 +105,9 @@ def _model_changes(old: Mapping, new: Mapping) -> list[str]:
     parts = []
     if old.get("files") and new.get("files") and old["files"] != new["files"]:
         parts.append(_entries(old["files"], new["files"]))
-    for key in ("weights", "config", "tokenizer", "dtype", "folded"):
+    # files, dtype and folding, where they differ, say it of the parameters
+    told = parts or any(key in old and old[key] != new.get(key) for key in ("dtype", "folded"))
+    for key in (*(() if told else ("parameters",)), "config", "tokenizer", "dtype", "folded"):
         if key in old and key in new and old[key] != new[key]:
             parts.append(f"{key} {_short(old[key])} -> {_short(new[key])}")
     return parts

@@ -28,8 +28,8 @@ def extract(
     model: TransformerBridge,
     samples: Sequence[Sample],
     *,
-    hooks: Sequence[str],
-    positions: Sequence[str] | None = None,
+    hooks: str | Sequence[str],
+    positions: str | Sequence[str] | None = None,
     rule: str | Mapping[str, str] = "last",
     out: str | Path | UPath | None = None,
     batch_size: int = 16,
@@ -44,10 +44,10 @@ def extract(
     Args:
         model: A bridge from `interp.model.load`, or any TransformerBridge.
         samples: Texts with named spans.
-        hooks: Hook names; their tensors must begin with the axes batch and position.
-        positions: Names of spans to read; by default all that the first sample has.
+        hooks: Hook names, or one; their tensors must begin with the axes batch and position.
+        positions: Names of spans to read, or one; by default all that the first sample has.
         rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or
-            rules by position name (`last` for those not named).
+            rules by position name (`last` for positions that it does not name).
         out: Directory of a store, or its address (`s3://...`), `{key}` standing for the start of
             the plan's hash; None keeps everything in memory. A store that is there in part is
             completed, a complete one is verified and opened.
@@ -68,8 +68,10 @@ def extract(
         RuntimeError: `Unfinished`, as other ranks' shards are not written; `Locked`, as another
             process writes the store; or workers of Ray keep dying at one shard.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size!r}; it must be a whole number of at least 1")
+    if loader is not None and executor != "ray":
+        raise ValueError(f"loader is for executor='ray'; {executor!r} computes with this model")
     _refuse_edited(model, out)
     _check_executor(executor, workers, out)
     rank = rank_of_environment() if executor == "rank" else None

@@ -14,7 +14,7 @@ from interp.batch import padded_batch
 from interp.extract.forward import forward
 from interp.extract.job import Job
 from interp.files import Place
-from interp.model import company
+from interp.model import company, padding_id
 from interp.plan import DTYPES
 from interp.positions import Aligned, align
 from interp.store import Activations, Row, Shards
@@ -91,8 +91,8 @@ class Worker:
             self._advance(len(chosen))
 
     def _company(
-        self, aligned: list[Aligned], queue: Int[np.ndarray, " row"]
-    ) -> Int[np.ndarray, " row"]:
+        self, aligned: list[Aligned], queue: Int[np.ndarray, " _"]
+    ) -> Int[np.ndarray, " _"]:
         """The first of a queue that may share a batch: where a model computes otherwise beyond a
         length, rows on both sides of it would change one another."""
         config = self._model.original_model.config
@@ -106,6 +106,7 @@ class Worker:
             [self._job.samples[row] for row in rows],
             self._plan.positions,
             max_tokens=self._model.cfg.n_ctx,
+            n_vocabulary=self._model.original_model.get_input_embeddings().weight.shape[0],
             numbers=rows.tolist(),
         )
 
@@ -117,8 +118,7 @@ class Worker:
         tqdm.write(f"Out of GPU memory: going on with batch_size={self._batch_size}", sys.stderr)
 
     def _run(self, aligned: list[Aligned]) -> dict[str, torch.Tensor]:
-        # the mask hides what stands at padding, so a tokenizer without a pad token does as well
-        model, pad = self._model, self._model.tokenizer.pad_token_id or 0
+        model, pad = self._model, padding_id(self._model)
         batch = padded_batch(aligned, self._plan.rules, pad=pad, device=str(model.cfg.device))
         rows = torch.arange(len(aligned), device=batch.ids.device)[:, None, None]
 

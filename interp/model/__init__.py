@@ -7,6 +7,7 @@ print(*points(model), sep="\\n")               # which hook points exist here, a
 
 from interp.model.attached import dropout, foreign
 from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
+from interp.model.company import company, padding_id
 from interp.model.conformance import Check, Conformance, ConformanceError, conformance
 from interp.model.given import check_device, check_name, true_name
 from interp.model.load import checkpoint_directory, load
@@ -29,7 +30,6 @@ from interp.model.points import (
     z,
 )
 from interp.model.source import Origin, Source, source
-from interp.model.switches import company
 
 __all__ = [
     "LOCAL_MODELS",
@@ -57,6 +57,7 @@ __all__ = [
     "foreign",
     "load",
     "mlp_out",
+    "padding_id",
     "pattern",
     "points",
     "resid_mid",

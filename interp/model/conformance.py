@@ -9,7 +9,7 @@ On a short prompt, and for every block:
 4. resid_post of block l = hidden_states[l + 1] but for the last block, and the output of the final
    norm = hidden_states[-1],
 5. padding on either side, and company in the batch, leave a text's residual stream alone; company
-   longer than every length at which the model switches (`interp.model.switches`) does so too,
+   longer than every length at which the model switches (`interp.model.company`) does so too,
 6. in generation with a cache every token passes once and at its place, its residual stream is that
    of one pass over the whole, and what is generated is what that pass finds likeliest,
 7. a string handed to the model begins with the tokens that its tokenizer gives, BOS included.
@@ -29,6 +29,7 @@ from jaxtyping import Float, Int
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp.model.company import padding_id, switches
 from interp.model.points import (
     attn_module_out,
     attn_out,
@@ -43,7 +44,6 @@ from interp.model.points import (
     z,
 )
 from interp.model.releases import advice
-from interp.model.switches import switches
 
 PROMPT = "Ada was born on the 27th of June, and every June she counts 3 of her friends."
 COMPANION = "A longer text about nothing in particular keeps the first one company, 24 hours a day."
@@ -344,9 +344,7 @@ def _padded(
     where = (gap, 0) if side == "left" else (0, gap)
     pad = torch.nn.functional.pad
     # the mask hides whatever stands there, so a tokenizer without a pad token does as well
-    return pad(ids, where, value=model.tokenizer.pad_token_id or 0), pad(
-        torch.ones_like(ids), where
-    )
+    return pad(ids, where, value=padding_id(model)), pad(torch.ones_like(ids), where)
 
 
 def _long_company(

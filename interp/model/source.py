@@ -30,8 +30,15 @@ from interp.files import sha256
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.json")
 
-NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "architectures", "_commit_hash")
-"""Entries of a configuration that say where it came from and not what it computes."""
+NOT_OF_THE_MODEL = (
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "_commit_hash",
+    "dtype",
+)
+"""Entries of a configuration that say where it came from and not what it computes, and the dtype,
+which is the weights' own."""
 
 RUNTIME = ("truncation", "padding")
 """Entries of a tokenizer's definition that a call of it sets, and that ids of a text alone do not
@@ -62,7 +69,7 @@ class Source(Origin):
     """What was loaded, and what it computes: enough to say whether two stores hold activations of
     one model."""
 
-    weights: str
+    parameters: str
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
     config: str
     """SHA-256 over the configuration and the classes of all modules."""
@@ -105,7 +112,7 @@ def source(model: TransformerBridge) -> Source:
     origin = getattr(model, "interp_origin", None) or Origin(type(hf).__name__, "memory")
     return Source(
         **vars(origin),
-        weights=hash_weights(model, origin.files),
+        parameters=hash_parameters(model, origin.files),
         config=_hash_config(model),
         tokenizer=hash_tokenizer(model.tokenizer),
         dtype=str(model.cfg.dtype).removeprefix("torch."),
@@ -113,7 +120,7 @@ def source(model: TransformerBridge) -> Source:
     )
 
 
-def hash_weights(model: torch.nn.Module, files: Mapping[str, str]) -> str:
+def hash_parameters(model: torch.nn.Module, files: Mapping[str, str]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers.
 
     Args:

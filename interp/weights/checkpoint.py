@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interp.checkpoints import INDEX, SINGLE, Entry, check_checkpoint, entries, shards
+from interp.checkpoints import INDEX, SINGLE, Entry, entries, refuse_adapter, weight_files
 
 FLOATS = {
     "F64": torch.float64,
@@ -41,7 +41,7 @@ class Checkpoint:
             raise ValueError(
                 f"{self.directory} is not a checkpoint directory: it holds no config.json"
             )
-        check_checkpoint(self.directory)
+        refuse_adapter(self.directory)
         self.shards = self._shards()
         """The shard of each tensor, by the tensor's name."""
 
@@ -74,16 +74,25 @@ class Checkpoint:
         return torch.frombuffer(data, dtype=FLOATS[dtype]).reshape(shape)
 
     def _shards(self) -> Mapping[str, str]:
-        files = shards(self.directory)
-        if not files:
+        file, shards = weight_files(self.directory)
+        if shards is not None:
+            return shards
+        if not (self.directory / file).exists():
             raise ValueError(f"{self.directory} holds neither {SINGLE} nor {INDEX}")
-        self._entries = {file: entries(self.directory / file) for file in files}
-        return {name: file for file in files for name in self._entries[file]}
+        self._entries[file] = entries(self.directory / file)
+        return dict.fromkeys(self._entries[file], file)
 
     def _entry(self, name: str) -> Entry:
         if name not in self.shards:
             raise ValueError(f"{self.directory} holds no tensor {name!r}")
-        return self._entries[self.shards[name]][name]
+        shard = self.shards[name]
+        if shard not in self._entries:
+            if not (self.directory / shard).is_file():
+                raise ValueError(f"shard {shard} of {name!r} is missing in {self.directory}")
+            self._entries[shard] = entries(self.directory / shard)
+        if name not in self._entries[shard]:
+            raise ValueError(f"{INDEX} says {name!r} lies in {shard}, which does not hold it")
+        return self._entries[shard][name]
 
 
 def converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import regex
 from jaxtyping import Int, Shaped
 from transformers import PreTrainedTokenizerFast
 
 from interp.labelled import read_labelled
-from interp.positions import Span, stretches
+from interp.positions import LETTER, Span, stretches
 from studies.speaker_role.rendering import Rendered, chat, plain
 from studies.speaker_role.transcripts import Transcript, exchanged, shuffled
 
@@ -43,7 +44,7 @@ PRONOUNS = frozenset((
 """Personal pronouns in all cases, with possessives and reflexives."""
 
 # a contraction is cut before its apostrophe: "I'm" is "I" and "'m", "can't" is "can" and "'t"
-_RUN = re.compile(r"(?<=\w)['’]\w+|\w+|[^\w\s]+")
+_RUN = regex.compile(rf"(?<={LETTER})['’]{LETTER}+|{LETTER}+|(?:(?!{LETTER})\S)+")
 _SENTENCE_START = re.compile(r"""(?:^|[.!?…]\W*\s|\s["'“‘«(\[])\W*$""")
 
 
@@ -75,7 +76,7 @@ class Design:
         if self.copies < 1:
             raise ValueError(f"copies = {self.copies}; a transcript needs at least 1")
         for verb in self.verbs:
-            if not re.fullmatch(r"\w+", verb):
+            if not regex.fullmatch(rf"{LETTER}+", verb):
                 raise ValueError(f"verb {verb!r} is no single word of letters")
 
     def renderer(
@@ -203,7 +204,7 @@ def _runs(said: str, names: Sequence[str], verbs: frozenset[str]) -> Iterator[tu
     called = [
         match.span()
         for name in names
-        for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", said)
+        for match in regex.finditer(rf"(?<!{LETTER}){regex.escape(name)}(?!{LETTER})", said)
     ]
     for match in _RUN.finditer(said):
         word, (start, stop) = match[0], match.span()

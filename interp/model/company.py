@@ -1,4 +1,4 @@
-"""Lengths at which a model computes otherwise: where company may change what a text gets.
+"""What may share a batch: where company changes what a text gets, and what fills up rows.
 
 Rotary scalings of the types `longrope` and `dynamic` choose their frequencies by the longest row of
 a batch, so a short text beside a long one is turned by the long one's. Windows and chunks change
@@ -8,6 +8,8 @@ the mask beyond a length; they hold row by row, which the check at load measures
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,11 @@ def _masks(config: Any) -> Iterator[Switch]:
     chunk = getattr(config, "attention_chunk_size", None)
     if chunk:
         yield Switch("attention_chunk_size", int(chunk), False)
+
+
+def padding_id(model: TransformerBridge) -> int:
+    """An id to fill rows up with. The mask hides it, so a tokenizer without a pad token, or with
+    one that the model has no embedding for, does as well with any other."""
+    own = model.tokenizer.pad_token_id
+    rows = model.original_model.get_input_embeddings().weight.shape[0]
+    return own if own is not None and own < rows else 0
