@@ -1,4 +1,4 @@
-"""constraints.txt: one version of every package we name, on every index, within pyproject's ranges."""
+"""constraints.txt: one version of every package, on every index, within pyproject's ranges."""
 
 import re
 import tomllib

@@ -26,7 +26,7 @@ Executor = Literal["local", "rank", "ray"]
 
 def extract(
     model: TransformerBridge,
-    samples: Sequence[Sample],
+    samples: Sequence,
     *,
     hooks: str | Sequence[str],
     positions: str | Sequence[str] | None = None,
@@ -43,7 +43,7 @@ def extract(
 
     Args:
         model: A bridge from `interp.model.load`, or any TransformerBridge.
-        samples: Texts with named spans.
+        samples: Texts with named spans, `Sample`s.
         hooks: Hook names, or one; their tensors must begin with the axes batch and position.
         positions: Names of spans to read, or one; by default all that the first sample has.
         rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or

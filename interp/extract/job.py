@@ -59,7 +59,7 @@ class Job:
 def plan_for(
     model: TransformerBridge,
     origin: Source,
-    samples: Sequence[Sample],
+    samples: Sequence,
     hooks: str | Sequence[str],
     positions: str | Sequence[str] | None,
     rule: str | Mapping[str, str],
@@ -99,7 +99,7 @@ def plan_for(
     )
 
 
-def _check_samples(samples: Sequence[Sample]) -> None:
+def _check_samples(samples: object) -> None:
     if isinstance(samples, str | Mapping) or not isinstance(samples, Sequence):
         raise ValueError(f"samples must be a list of Sample, not {type(samples).__name__}")
     if not samples:

@@ -30,6 +30,7 @@ from interp.model.points import (
     z,
 )
 from interp.model.source import Origin, Source, source
+from interp.model.turns import turn
 
 __all__ = [
     "LOCAL_MODELS",
@@ -66,5 +67,6 @@ __all__ = [
     "residual_stream",
     "source",
     "true_name",
+    "turn",
     "z",
 ]

@@ -155,6 +155,12 @@ def conformance(model: TransformerBridge) -> Conformance:
 def _ids(model: TransformerBridge, text: str) -> Int[torch.Tensor, "1 position"]:
     """The text's tokens, cut to leave a short context room for the padding checks."""
     ids = model.tokenizer(text, return_tensors="pt").input_ids
+    rows = model.original_model.get_input_embeddings().weight.shape[0]
+    if beyond := [token for token in ids[0].tolist() if token >= rows]:
+        raise ValueError(
+            f"the tokenizer gives token {_tokens(model, beyond[:1])}, and the model has embeddings "
+            f"for {rows}: it is another model's tokenizer, or one with tokens added"
+        )
     return ids[:, : model.cfg.n_ctx - PADDING].to(model.cfg.device)
 
 

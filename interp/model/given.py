@@ -35,7 +35,7 @@ def true_name(name: str) -> str:
     return new
 
 
-def check_name(name: str | Path, *, revision: str | None = None) -> None:
+def check_name(name: object, *, revision: str | None = None) -> None:
     """Refuse what `load` could not load, by what is seen without loading anything.
 
     Args:
@@ -55,7 +55,7 @@ def check_name(name: str | Path, *, revision: str | None = None) -> None:
     elif path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ValueError(f"no GGUF file at {path}")
-    elif path.is_dir():
+    elif text and path.is_dir():
         check_checkpoint(path)
     elif text.startswith((".", "~", os.sep)) or text.count("/") > 1 or " " in text or not text:
         raise ValueError(f"unknown model {text!r}: no such directory or file. {choices(text)}")

@@ -15,7 +15,6 @@ import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from huggingface_hub import snapshot_download, try_to_load_from_cache
@@ -40,14 +39,14 @@ Placement = str | torch.device
 
 
 def load(
-    model: str | Path | PreTrainedModel,
+    model: object,
     *,
     tokenizer: PreTrainedTokenizerFast | None = None,
     revision: str | None = None,
     device: Placement | None = None,
     dtype: torch.dtype | None = None,
     device_map: str | dict | None = None,
-    weights: Literal["trained", "random"] = "trained",
+    weights: str = "trained",
     seed: int | None = None,
     fold: bool = False,
     check: bool = True,
@@ -55,7 +54,7 @@ def load(
     """Load a model for interpretability work, ready for `run_with_cache` and `run_with_hooks`.
 
     Args:
-        model: A name from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a hub id, or a
+        model: A name (str or Path) from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a hub id, or a
             HuggingFace module in memory. A module in memory is wrapped in place: keep a copy of
             your own if you need it untouched.
         tokenizer: A fast tokenizer; required with a module in memory, else the model's own.
@@ -64,7 +63,7 @@ def load(
         dtype: Defaults to bfloat16 on a GPU that has it, else float16 there, float32 on a CPU; a
             module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
-        weights: `random` for the same architecture and tokenizer with weights as they are before
+        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they are before
             training: what a reading owes to the texts alone, as a control.
         seed: Of random weights, 0 by default.
         fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
@@ -173,7 +172,7 @@ def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Pa
 
 
 def _again(
-    model: str | Path | PreTrainedModel,
+    model: object,
     origin: Origin,
     tokenizer: PreTrainedTokenizerFast | None,
     device: Placement | None,
