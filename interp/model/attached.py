@@ -50,11 +50,16 @@ def _is_own(function: Callable) -> bool:
 def dropout(model: TransformerBridge) -> str:
     """What drops activations out at random in training mode, in a few words; "" where nothing does
     or the model is in evaluation mode."""
-    if not any(module.training for module in model.original_model.modules()):
-        return ""
     layers = [m for m in model.original_model.modules() if isinstance(m, torch.nn.Dropout)]
     if any(layer.training and layer.p > 0 for layer in layers):
         return f"{sum(layer.p > 0 for layer in layers)} dropout layers"
+    of_transformers = (
+        module
+        for module in model.original_model.modules()
+        if type(module).__module__.startswith("transformers.")
+    )
+    if not any(module.training for module in of_transformers):
+        return ""
     config = model.original_model.config.to_dict()  # attention drops out by a function
     rates = {k: v for k, v in config.items() if k.endswith(("dropout", "_pdrop")) and v}
     return ", ".join(f"{key} = {rate}" for key, rate in rates.items())
