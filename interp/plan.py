@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -61,6 +61,26 @@ class Plan:
     def as_dict(self) -> dict:
         """A copy as JSON would give it back."""
         return json.loads(json.dumps(asdict(self), default=dict))
+
+    @classmethod
+    def from_dict(cls, stored: Mapping, where: object) -> "Plan":
+        """The plan that a file holds, as `as_dict` gave it.
+
+        Raises:
+            ValueError: it is of another format, or lacks or adds an entry; names `where`.
+        """
+        form = stored.get("format")
+        if form != FORMAT:
+            raise ValueError(
+                f"{where} has format {form}, and this version reads format {FORMAT}: extract "
+                "again, or read it with the version that wrote it"
+            )
+        names, known = set(stored) - {"source"}, {entry.name for entry in fields(cls)}
+        if names != known:
+            raise ValueError(
+                f"{where} is no plan: entries {', '.join(sorted(names ^ known))} differ"
+            )
+        return cls(**{name: stored[name] for name in known})
 
     def key(self) -> str:
         """SHA-256 of the plan."""

@@ -17,7 +17,6 @@ from interp.extract.worker import Worker
 from interp.files import Place, place
 from interp.intervene import active
 from interp.model import dropout, foreign, source
-from interp.positions import Sample
 from interp.store import Activations, Row, Store, Writer
 
 Executor = Literal["local", "rank", "ray"]

@@ -54,17 +54,17 @@ def load(
     """Load a model for interpretability work, ready for `run_with_cache` and `run_with_hooks`.
 
     Args:
-        model: A name (str or Path) from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a hub id, or a
-            HuggingFace module in memory. A module in memory is wrapped in place: keep a copy of
-            your own if you need it untouched.
+        model: A name (str or Path): one from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a
+            hub id; or a HuggingFace model in memory. That is wrapped in place: keep a copy of your
+            own if you need it untouched.
         tokenizer: A fast tokenizer; required with a module in memory, else the model's own.
         revision: Branch, tag or commit on the hub.
         device: Defaults to the first GPU, else the CPU; a module in memory stays where it is.
         dtype: Defaults to bfloat16 on a GPU that has it, else float16 there, float32 on a CPU; a
             module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
-        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they are before
-            training: what a reading owes to the texts alone, as a control.
+        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they
+            are before training: what a reading owes to the texts alone, as a control.
         seed: Of random weights, 0 by default.
         fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
             HookedTransformer's numbers. Costs memory, and moves residuals and bfloat16 logits.
