@@ -28,15 +28,22 @@ SHOWN = 5
 
 
 def activations(
-    values: Arraylike, *, name: str = "activations", ndim: int = 2, n: int | None = None
+    values: Arraylike,
+    *,
+    name: str = "activations",
+    ndim: int | None = 2,
+    n: int | None = None,
+    widen: bool = True,
 ) -> Float[np.ndarray, "..."]:
     """Activations as an array of floats, [row, d] unless `ndim` says otherwise.
 
     Args:
         values: What the user gave.
         name: What the error calls it.
-        ndim: Number of axes.
+        ndim: Number of axes; None for any from two on.
         n: Number of rows that it must have.
+        widen: Whether 16 bits become 32; a method whose tolerance follows the stored precision
+            widens them itself.
 
     Raises:
         ValueError: no numbers, complex or sparse ones, masked entries, rows of unequal length,
@@ -45,7 +52,7 @@ def activations(
     array = _array(values, name)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} holds {array.dtype} ({_first(array)}); numbers are needed")
-    if array.ndim != ndim:
+    if array.ndim != ndim and (ndim is not None or array.ndim < 2):
         raise ValueError(f"{name} is {array.shape}; {ndim} axes are needed")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} is {array.shape}; {n} rows are needed, one for each label")
@@ -53,7 +60,18 @@ def activations(
         raise ValueError(f"{name} has shape {list(array.shape)}: it is empty")
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
-    return array.astype(np.float32) if array.dtype.itemsize < 4 else array
+    return array.astype(np.float32) if widen and array.dtype.itemsize < 4 else array
+
+
+def rounding(dtype: np.dtype) -> float:
+    """Relative size of what storing in a dtype leaves of equal numbers.
+
+    In 32 and 64 bits that is the rounding of sums in another order, some units in the last place of
+    a term. In 16 bits it is the last place of the stored number itself, and the sums, made in 64
+    bits, add nothing: a multiple of it would be a hundredth of the activations.
+    """
+    eps = float(np.finfo(dtype).eps)
+    return eps if np.dtype(dtype).itemsize < 4 else 8 * eps
 
 
 def labels(values: Arraylike, n: int | None = None, *, name: str = "y") -> Shaped[np.ndarray, " n"]:

@@ -57,10 +57,10 @@ def test_intervals_of_probes_cover(kind):
             [("b", X)], y, groups=group, kind=kind, n_permutations=1, n_boot=40, n_jobs=1,
             progress=False, seed=seed,
         )  # fmt: skip
-        intervals.append(grid.score_interval[0, 0])
+        intervals.append(grid.interval[0, 0])
         scores.append(grid.score[0, 0])
-        orderings.append(grid.ordering_interval[0, 0])
-        orders.append(grid.ordering[0, 0])
+        orderings.append(grid.auroc_interval[0, 0])
+        orders.append(grid.auroc[0, 0])
     for what, number in (
         ("score", covered(intervals, scores)),
         ("ordering", covered(orderings, orders)),

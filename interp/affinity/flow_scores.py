@@ -51,6 +51,9 @@ def vo_cross(forms: Forms, y: Float[Tensor, "n d"], probes: Float[Tensor, "m d"]
     """What attending to each y writes along each probe, [heads, n, m] and [n, m], against probes
     of uniformly random direction. Exact.
 
+    Each y passes the norm as a residual vector of its length would. Where values have a bias, the
+    epsilon of the norm weighs it against a short y: give a direction the length of a residual.
+
     Raises ValueError for vectors or probes of the wrong width, a zero probe, or a zero vector.
     """
     check_probes(forms, probes)

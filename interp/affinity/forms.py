@@ -121,6 +121,23 @@ def normalised(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return x / (square + forms.eps).sqrt()
 
 
+LONG = 1e6
+"""Root mean square at which the epsilon of a norm (1e-6 to 1e-5) has no part in any digit."""
+
+SHORT = 0.5
+"""Root mean square from which it is less than 4e-5 of the logit."""
+
+
+def as_directions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Vectors whose length has no part in their logit: short ones, such as unit vectors, at a
+    length far above the epsilon of the norm that they pass. A unit vector of 4,096 dimensions
+    would lose 4 % of its logit to it, and a shorter one everything."""
+    x = x.double()
+    size = x.pow(2).mean(dim=1, keepdim=True).sqrt()
+    short = (size > 0) & (size < SHORT)  # one without a direction is refused later
+    return torch.where(short, x / size * LONG, x)
+
+
 def queries(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "heads n head_dim"]:
     """Queries before rotation, through the query norm where there is one. Raises ValueError as
     `normalised` does."""

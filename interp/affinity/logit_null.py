@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, normed, queries, turned
+from interp.affinity.forms import Distance, Forms, as_directions, normed, queries, turned
 from interp.affinity.inputs import Inputs, factored, inputs, values_on
 from interp.affinity.moments import (
     Maps,
@@ -91,7 +91,7 @@ def query_null(
     """
     law = inputs(forms, residuals)
     mean, covariance = key_moments(forms, distance, law)
-    q = queries(forms, X_query)
+    q = queries(forms, as_directions(X_query))
     sd = torch.einsum("hne,hef,hnf->hn", q, covariance, q).sqrt()
     # a norm on keys leaves their direction the dimensions of the head
     free = law.dimensions if forms.k_gain is None else float(len(forms.k_gain))

@@ -12,7 +12,16 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, capped, keys, per_query_head, queries, turned
+from interp.affinity.forms import (
+    Distance,
+    Forms,
+    as_directions,
+    capped,
+    keys,
+    per_query_head,
+    queries,
+    turned,
+)
 from interp.affinity.logit_null import difference_null, null
 from interp.affinity.null import Null
 
@@ -45,7 +54,8 @@ def qk(
 
     Args:
         forms: One block's attention.
-        X_query: Residual vectors or directions, one a row; their lengths do not matter.
+        X_query: Residual vectors or directions, one a row. z and p take each at a length where the
+            epsilon of the norm has no part, as the null does; `raw` takes it as it is.
         X_key: The same for the keys. Where a key is the query's own vector, use `qk_self`: its
             null is another.
         distance: Key position - query position, 0 or negative under a causal mask; over several
@@ -59,7 +69,9 @@ def qk(
             residuals.
     """
     found = null(forms, "independent", distance=distance, residuals=residuals, seed=seed)
-    return _scores(forms, _products(forms, X_query, X_key, distance), found)
+    raw = capped(forms, _products(forms, X_query, X_key, distance))
+    query, key = as_directions(X_query), as_directions(X_key)
+    return _scores(raw, _products(forms, query, key, distance), found)
 
 
 def qk_self(
@@ -75,7 +87,8 @@ def qk_self(
     Arguments and errors as for `qk`.
     """
     found = null(forms, "self", distance=distance, residuals=residuals, seed=seed)
-    return _scores(forms, _self_products(forms, X, distance), found)
+    raw = capped(forms, _self_products(forms, X, distance))
+    return _scores(raw, _self_products(forms, as_directions(X), distance), found)
 
 
 def qk_difference(
@@ -96,8 +109,11 @@ def qk_difference(
     """
     options = {"distance": distance, "residuals": residuals, "seed": seed}
     found = difference_null(base, other, "independent", **options)
-    change = _products(other, X_query, X_key, distance) - _products(base, X_query, X_key, distance)
-    return _scores(None, change, found)
+    raw, change = (
+        _products(other, query, key, distance) - _products(base, query, key, distance)
+        for query, key in ((X_query, X_key), (as_directions(X_query), as_directions(X_key)))
+    )
+    return _scores(raw, change, found)
 
 
 def qk_self_difference(
@@ -113,8 +129,11 @@ def qk_self_difference(
     as for `qk_difference`."""
     options = {"distance": distance, "residuals": residuals, "seed": seed}
     found = difference_null(base, other, "self", **options)
-    change = _self_products(other, X, distance) - _self_products(base, X, distance)
-    return _scores(None, change, found)
+    raw, change = (
+        _self_products(other, vectors, distance) - _self_products(base, vectors, distance)
+        for vectors in (X, as_directions(X))
+    )
+    return _scores(raw, change, found)
 
 
 def effective_rank(forms: Forms, *, distance: Distance) -> Float[Tensor, " heads"]:
@@ -143,8 +162,7 @@ def _self_products(forms: Forms, X: Tensor, distance: Distance) -> Tensor:
     return forms.tau * einsum(queries(forms, X), k, "head n e, head n e -> head n")
 
 
-def _scores(forms: Forms | None, product: Tensor, found: Null) -> Scores:
-    """Scores of products before the cap; capped for one model, not for a difference."""
+def _scores(raw: Tensor, product: Tensor, found: Null) -> Scores:
+    """Scores of products before the cap, beside the logits as the model computes them."""
     z = found.z(product)
-    raw = product if forms is None else capped(forms, product)
     return Scores(raw, z, found.p(z), found)
