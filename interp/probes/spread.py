@@ -29,7 +29,11 @@ def intervals(
     level: float,
     seed: int,
 ) -> tuple[Interval, Interval]:
-    """Intervals of the score and of the ordering, NaN where groups are too few for one."""
+    """Intervals of the score and of the ordering, NaN where groups are too few for one.
+
+    A rank correlation has none: weights do not reach the ranks, and such intervals held the truth
+    in 88 % of data sets where 95 % were asked for.
+    """
     weights = group_weights(groups, n_draws, np.random.default_rng(seed))
     labels = np.broadcast_to(y, weights.shape)
     plain = Fit(fit.n_classes, fit.C, standardise=False)
@@ -39,27 +43,20 @@ def intervals(
         return UNDEFINED, UNDEFINED
     number = len(np.unique(groups))
     if fit.n_classes is None:
-        draws = (
-            [_r_squared(y, v[:, 0], m, w) for v, m, w in zip(values, means, weights, strict=True)],
-            [_correlation(y, v[:, 0], fold, w) for v, w in zip(values, weights, strict=True)],
-        )
-        bounds = ((-np.inf, 1.0), (-1.0, 1.0))
-    else:
-        draws = (
-            [_recall(y, v, fit.n_classes, w) for v, w in zip(values, weights, strict=True)],
-            [_auroc(y, v, fit.n_classes, fold, w) for v, w in zip(values, weights, strict=True)],
-        )
-        bounds = ((0.0, 1.0), (0.0, 1.0))
-    score, ordering = (
-        _limits(estimate, np.array(each), number, level, ends)
-        for estimate, each, ends in zip(estimates, draws, bounds, strict=True)
+        rows_of = zip(values, means, weights, strict=True)
+        drawn = [_r_squared(y, v[:, 0], m, w) for v, m, w in rows_of]
+        return _limits(estimates[0], drawn, number, level, (-np.inf, 1.0)), UNDEFINED
+    recalls = [_recall(y, v, fit.n_classes, w) for v, w in zip(values, weights, strict=True)]
+    orders = [_auroc(y, v, fit.n_classes, fold, w) for v, w in zip(values, weights, strict=True)]
+    return (
+        _limits(estimates[0], recalls, number, level, (0.0, 1.0)),
+        _limits(estimates[1], orders, number, level, (0.0, 1.0)),
     )
-    return score, ordering
 
 
 def _limits(
     estimate: float,
-    draws: Float[np.ndarray, " draws"],
+    draws: list[float],
     n_groups: int,
     level: float,
     bounds: tuple[float, float],
@@ -67,7 +64,7 @@ def _limits(
     if np.isnan(estimate):
         return UNDEFINED
     try:
-        return refit_interval(estimate, draws, n_groups, level=level, bounds=bounds)
+        return refit_interval(estimate, np.array(draws), n_groups, level=level, bounds=bounds)
     except ValueError:
         return UNDEFINED
 
@@ -117,20 +114,3 @@ def _one_auroc(
 def _r_squared(y: np.ndarray, values: np.ndarray, means: np.ndarray, weights: np.ndarray) -> float:
     total = weights @ (y - means) ** 2
     return float(1 - weights @ (y - values) ** 2 / total) if total > 0 else np.nan
-
-
-def _correlation(y: np.ndarray, values: np.ndarray, fold: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted correlation of ranks, within folds, averaged by their weight."""
-    found, sizes = [], []
-    for held_out in np.unique(fold):
-        inside = fold == held_out
-        ranks = np.stack([np.argsort(np.argsort(side[inside])) for side in (y, values)]).astype(
-            float
-        )
-        heavy = weights[inside] / weights[inside].sum()
-        ranks -= (ranks @ heavy)[:, None]
-        (left, cross), (_, right) = (ranks * heavy) @ ranks.T
-        if left > 0 and right > 0:
-            found.append(cross / np.sqrt(left * right))
-            sizes.append(weights[inside].sum())
-    return float(np.average(found, weights=sizes)) if found else np.nan

@@ -31,7 +31,7 @@ from studies.embedding_alignment.problems import Pairs
 from studies.embedding_alignment.tokens import POOLINGS, Poolings
 
 REFITS = 39
-"""Re-pairings by which the rotation on held-out pairs is judged; each fits it anew in every fold."""
+"""Re-pairings by which the rotation of held-out pairs is judged; each is fitted in every fold."""
 
 RANKS = (1, 5)
 """k of retrieval@k."""
