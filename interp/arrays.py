@@ -116,8 +116,9 @@ def label_columns(
 
 def taken(
     y: Arraylike, *by_row: Arraylike | None, names: Sequence[str] = ("groups",)
-) -> tuple[Shaped[np.ndarray, "..."] | None, ...]:
-    """Labels, one or several numbers a row, and what goes with each row, under their names."""
+) -> tuple[Any, ...]:
+    """Labels, one or several numbers a row, and what goes with each row, under their names;
+    arrays, and None for None."""
     columns = label_columns(y)
     others = zip(by_row, names, strict=True)
     return columns, *(None if v is None else labels(v, len(columns), name=n) for v, n in others)
@@ -175,8 +176,10 @@ def _array(values: Arraylike, name: str) -> Shaped[np.ndarray, "..."]:
             raise ValueError(
                 f"{name} is a masked array with masked entries; fill them or leave out"
             )
-        values = values.data
-    if hasattr(values, "todense") and not isinstance(values, np.ndarray):
+        return values.data
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "todense"):
         raise ValueError(f"{name} is sparse ({type(values).__name__}); call .toarray() first")
     if hasattr(values, "detach"):  # a tensor: numpy has no bfloat16, and no view of a GPU
         values = values.detach().cpu()

@@ -172,7 +172,8 @@ def _encoded(tokenizer: PreTrainedTokenizerFast, samples: Sequence[Sample]) -> l
 def wants_special_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> bool:
     """Whether a text is to get the special tokens that the tokenizer adds: not one that opens with
     BOS, as a chat does that a template rendered, since it would get a second."""
-    return not (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+    bos = tokenizer.bos_token
+    return not (isinstance(bos, str) and bos and text.startswith(bos))
 
 
 def _refuse_surrogates(number: int, text: str) -> None:

@@ -106,7 +106,7 @@ class Worker:
             [self._job.samples[row] for row in rows],
             self._plan.positions,
             max_tokens=self._model.cfg.n_ctx,
-            n_vocabulary=self._model.original_model.get_input_embeddings().weight.shape[0],
+            n_vocabulary=self._model.original_model.get_input_embeddings().weight.shape[0],  # pyright: ignore[reportCallIssue]
             numbers=rows.tolist(),
         )
 

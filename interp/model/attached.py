@@ -30,7 +30,7 @@ def _foreign_to(module: torch.nn.Module) -> Iterator[bool]:
     if isinstance(module, HookPoint):
         # TransformerLens wraps what a user gives it in functions of its own
         for handle in module.fwd_hooks:
-            yield not _is_own(handle.user_hook)
+            yield not _is_own(handle.user_hook)  # pyright: ignore[reportArgumentType]
         return
     for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
         yield not _is_own(hook)
@@ -60,6 +60,6 @@ def dropout(model: TransformerBridge) -> str:
     )
     if not any(module.training for module in of_transformers):
         return ""
-    config = model.original_model.config.to_dict()  # attention drops out by a function
+    config = model.original_model.config.to_dict()  # attention drops out by a function  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     rates = {k: v for k, v in config.items() if k.endswith(("dropout", "_pdrop")) and v}
     return ", ".join(f"{key} = {rate}" for key, rate in rates.items())

@@ -150,7 +150,7 @@ def converted(gguf: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
         partial = Path(directory, "checkpoint")
         where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             **where,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),

@@ -71,5 +71,5 @@ def padding_id(model: TransformerBridge) -> int:
     """An id to fill rows up with. The mask hides it, so a tokenizer without a pad token, or with
     one that the model has no embedding for, does as well with any other."""
     own = model.tokenizer.pad_token_id
-    rows = model.original_model.get_input_embeddings().weight.shape[0]
+    rows = model.original_model.get_input_embeddings().weight.shape[0]  # pyright: ignore[reportCallIssue]
     return own if own is not None and own < rows else 0

@@ -155,7 +155,7 @@ def conformance(model: TransformerBridge) -> Conformance:
 def _ids(model: TransformerBridge, text: str) -> Int[torch.Tensor, "1 position"]:
     """The text's tokens, cut to leave a short context room for the padding checks."""
     ids = model.tokenizer(text, return_tensors="pt").input_ids
-    rows = model.original_model.get_input_embeddings().weight.shape[0]
+    rows = model.original_model.get_input_embeddings().weight.shape[0]  # pyright: ignore[reportCallIssue]
     if beyond := [token for token in ids[0].tolist() if token >= rows]:
         raise ValueError(
             f"the tokenizer gives token {_tokens(model, beyond[:1])}, and the model has embeddings "
@@ -391,6 +391,7 @@ def _generation(
     options = {"do_sample": False, "verbose": False, "stop_at_eos": False, "return_type": "tokens"}
     with model.hooks(fwd_hooks=[(point, lambda t, hook: passes.append(t.clone()))]):  # noqa: ARG005
         whole = model.generate(ids, max_new_tokens=PADDING, use_past_kv_cache=True, **options)
+    assert isinstance(whole, torch.Tensor)
     before = whole[:, :-1]  # the last token is generated and never read
     rows = torch.cat([before, before.flip(1)])
     got, logits = _pass(model, rows, torch.ones_like(rows))

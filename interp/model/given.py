@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -87,6 +88,17 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError(f"unknown device {device!r}; there are {', '.join(there)}") from None
     if asked.type not in ("meta", "cpu") and str(asked) not in there:
         raise ValueError(f"device {str(asked)!r} is not on this machine; {', '.join(there)} are")
+
+
+def check_models(names: Sequence[str], device: str | None) -> None:
+    """Refuse models and a device that are not there, before the first model is loaded.
+
+    Raises:
+        ValueError: names the first that is not there, and what is.
+    """
+    check_device(device)
+    for name in names:
+        check_name(name)
 
 
 def refusal(model: object) -> ValueError:

@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from interp.checkpoints import ADAPTERS, check_checkpoint
 from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
@@ -258,7 +258,7 @@ def _from_name(
 
 
 def _trained(place: str, where: dict, how: _How) -> PreTrainedModel:
-    hf, info = AutoModelForCausalLM.from_pretrained(
+    hf, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
         place,
         **where,
         dtype=how.dtype,

@@ -163,7 +163,7 @@ def _hash_tensor(tensor: torch.Tensor) -> str | None:
 
 def _hash_config(model: TransformerBridge) -> str:
     """Configuration and classes: what the same weights are put through."""
-    config = model.original_model.config.to_dict()
+    config = model.original_model.config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     settings = {key: value for key, value in config.items() if key not in NOT_OF_THE_MODEL}
     settings["attention"] = getattr(model.original_model.config, "_attn_implementation", None)
     classes = {

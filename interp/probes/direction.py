@@ -68,12 +68,12 @@ def concept_direction(
     rows = finite_rows(activations)
     classes, codes = two_classes(arrays.labels(y, len(rows)))
     groups = arrays.groups(groups, len(rows))
-    units = groups if units is None else arrays.groups(units, len(rows), name="units")
+    exchanged = groups if units is None else arrays.groups(units, len(rows), name="units")
     fold = fold_of_rows(codes, groups, stratify=True, n_splits=n_splits, seed=seed)
     permuted = permuted_labels(
         codes,
         groups=groups,
-        units=units,
+        units=exchanged,
         fold=fold,
         stratified=True,
         n_permutations=n_permutations,

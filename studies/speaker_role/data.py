@@ -108,6 +108,8 @@ class Conversation:
     """Number of the arrangement, from 0."""
     rotation: int
     """How often the names were exchanged, from 0; with two speakers 0 or 1."""
+    unit: str = "transcript"
+    """What the group is: a transcript, or of a user's file a group or a single text."""
 
     @property
     def text(self) -> str:
@@ -265,7 +267,7 @@ def label_tokens(offsets: Sequence[tuple[int, int]], conversation: Conversation)
     return TokenLabels(role.astype(str), turn, speaker)
 
 
-def from_file(path: Path | str) -> list[Conversation]:
+def from_file(path: Path | str, *, group_near_copies: bool = False) -> list[Conversation]:
     """A user's texts from a CSV or JSONL file, as `interp.labelled` describes it.
 
     Each text is one turn, its label is the speaker, the names of its spans are the roles (where two
@@ -275,7 +277,7 @@ def from_file(path: Path | str) -> list[Conversation]:
     Raises:
         ValueError: fewer than two labels, or what `read_labelled` refuses.
     """
-    read = read_labelled(path)
+    read = read_labelled(path, group_near_copies=group_near_copies)
     names, numbers = np.unique(read.labels, return_inverse=True)
     classes = tuple(f"{name:g}" if names.dtype == np.float64 else str(name) for name in names)
     if len(classes) < 2:
@@ -287,6 +289,7 @@ def from_file(path: Path | str) -> list[Conversation]:
             str(group),
             0,
             0,
+            "group" if read.grouped else "text",
         )
         for s, number, group in zip(read.samples, numbers, read.groups, strict=True)
     ]
