@@ -1,5 +1,5 @@
-"""Copies are no witnesses: equal texts are one group, near copies are told or joined, and a template
-is no copy."""
+"""Copies are no witnesses: equal texts are one group, near copies are told or joined, and a
+template is no copy."""
 
 import csv
 import dataclasses
@@ -17,7 +17,23 @@ from studies.embedding_alignment.problems import from_file as pairs_of
 from studies.speaker_role.__main__ import Config as SpeakerConfig
 from studies.speaker_role.__main__ import main as speakers
 
-NOUNS = "mill barn boat lamp road tree door wall roof well gate pond coat ship drum".split()
+NOUNS = [
+    "mill",
+    "barn",
+    "boat",
+    "lamp",
+    "road",
+    "tree",
+    "door",
+    "wall",
+    "roof",
+    "well",
+    "gate",
+    "pond",
+    "coat",
+    "ship",
+    "drum",
+]
 
 
 def _written(path, rows, *, separator=",", columns=("text", "label", "span:word")):
