@@ -26,6 +26,12 @@ class Rank:
     world: int
     """How many there are."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.world:
+            raise ValueError(
+                f"rank {self.number} of {self.world}: ranks count from 0 to {self.world - 1}"
+            )
+
     def __str__(self) -> str:
         return f"rank {self.number} of {self.world}"
 

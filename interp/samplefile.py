@@ -6,9 +6,10 @@ where each line begins is kept in memory, 8 bytes a text.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import SupportsIndex, overload
+from typing import BinaryIO, SupportsIndex, overload
 
 import numpy as np
 
@@ -22,7 +23,8 @@ SPECIAL = "add_special_tokens"
 class SampleFile(Sequence[Sample]):
     """A sequence of samples that are read when they are asked for.
 
-    The file must stay as it is, and be where it is for every process that reads it.
+    The file must stay as it is, and be where it is for every process that reads it; one that has
+    changed since it was opened is refused when it is read.
     """
 
     def __init__(self, path: Path | str):
@@ -30,6 +32,7 @@ class SampleFile(Sequence[Sample]):
         self.path = Path(path).resolve()
         starts, lines, begin = [], [], 0
         with self.path.open("rb") as file:
+            self._state = _state(file)
             for number, line in enumerate(iter(file.readline, b""), start=1):
                 if line.strip():  # an editor may leave blank lines
                     starts.append(begin)
@@ -54,7 +57,7 @@ class SampleFile(Sequence[Sample]):
         return len(self._starts)
 
     def __iter__(self) -> Iterator[Sample]:
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             lines = (line for line in file if line.strip())
             for number, line in enumerate(lines):
                 yield self._sample(number, line)
@@ -67,9 +70,19 @@ class SampleFile(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         number = range(len(self))[index]  # negative ones counted from the end
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             file.seek(int(self._starts[number]))
             return self._sample(number, file.readline())
+
+    def _opened(self) -> BinaryIO:
+        file = self.path.open("rb")
+        if _state(file) != self._state:
+            file.close()
+            raise ValueError(
+                f"{self.path} has changed since it was opened, so its lines are no longer where "
+                "they were: open it again"
+            )
+        return file
 
     def _sample(self, number: int, line: bytes) -> Sample:
         try:
@@ -82,3 +95,9 @@ class SampleFile(Sequence[Sample]):
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             where = f"{self.path}, line {self._lines[number]}"
             raise ValueError(f"{where}: no sample: {error!r} in {line[:60]!r}") from error
+
+
+def _state(file: BinaryIO) -> tuple[int, int]:
+    """Size and time of change, by which a file is known again."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -96,3 +97,19 @@ def test_a_claim_says_what_was_measured_or_why_nothing_was():
     assert claim.measured() == "0.5 [0.25, 0.75] R2"
     absent = Claim.decide("q", "s", estimate=float("nan"), null="none", conditions={"seen": None})
     assert absent.estimate is None and absent.measured() == "could not be tested: seen"
+
+
+def test_a_run_s_records_make_the_same_table_as_its_claims():
+    made = [
+        Claim.decide(
+            "q",
+            "s",
+            subject=name,
+            conditions={"c": met},
+            null="n",
+            estimate=0.5,
+            interval=(0.4, 0.6),
+        )
+        for name, met in (("a", True), ("b", False))
+    ]
+    pd.testing.assert_frame_equal(as_table(as_records(made)), as_table(made))

@@ -63,3 +63,26 @@ def test_joined_samples_are_connected_and_no_others():
     drawn = np.column_stack([line.x, line.y]).reshape(2, 3, 2)
     np.testing.assert_array_equal(drawn[:, :2], [[[0, 0], [2, 2]], [[0, 2], [2, 0]]])
     assert np.isnan(drawn[:, 2]).all()
+
+
+def test_a_class_looks_the_same_in_every_panel_and_in_the_legend():
+    points = np.arange(8.0).reshape(4, 2)
+    figure = scatter_grid(
+        {(0, 0): points, (0, 1): points},
+        {(0, 0): np.array(list("aabb")), (0, 1): np.array(list("bbcc"))},
+        row_labels=["block 0"],
+        column_labels=["name", "verb"],
+        title="t",
+    )
+    looks = {}
+    for trace in figure.data:
+        looks.setdefault(trace.name, set()).add((trace.marker.color, trace.marker.symbol))
+    assert set(looks) == set("abc") and all(len(look) == 1 for look in looks.values())
+    assert len(set.union(*looks.values())) == 3
+    assert sorted(t.name for t in figure.data if t.showlegend) == list("abc")
+
+
+def test_more_classes_than_colours_get_symbols_and_numbers_keep_their_order():
+    figure = scatter(np.zeros((40, 2)), np.arange(40), title="t")
+    assert len({(t.marker.color, t.marker.symbol) for t in figure.data}) == 40
+    assert [t.name for t in figure.data] == [str(number) for number in range(40)]

@@ -273,3 +273,15 @@ def test_attention_out_of_range_or_over_a_long_text_is_refused():
         attention(model, TEXT, 0, heads=[4])
     with pytest.raises(ValueError, match="at most 256"):
         attention(model, TEXT * 40, 0)
+
+
+@pytest.mark.parametrize(
+    "bounds, drawn", [({"zmax": 0.5}, (-0.5, 0.5)), ({"zmin": 9.0}, (9, 10)), ({}, (1, 4))]
+)
+def test_a_bound_of_the_colours_is_kept_where_all_values_lie_beyond_it(bounds, drawn):
+    labels = {"row_labels": ["a", "b"], "column_labels": ["c", "d"]}
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    figure = heatmap(values, **labels, title="t", colour_label="v", **bounds)
+    assert (figure.data[0].zmin, figure.data[0].zmax) == drawn
+    with pytest.raises(ValueError, match="zmin = 2.0 is not below zmax = 1.0"):
+        heatmap(values, **labels, title="t", colour_label="v", zmin=2.0, zmax=1.0)

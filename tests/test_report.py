@@ -208,3 +208,30 @@ def test_a_report_without_claims_says_so():
 def test_a_claim_made_twice_is_refused_rather_than_hidden():
     with pytest.raises(ValueError, match="gpt2"):
         page(claims=[claim("gpt2", True), claim("gpt2", False)])
+
+
+def _written_cells(frame: pd.DataFrame) -> list[str]:
+    page = render("t", [], [Section("s", [Table(frame)])])
+    return re.findall(r"<td[^>]*>(.*?)</td>", page, re.S)
+
+
+def test_counts_stay_whole_where_one_is_missing_and_scores_keep_four_digits():
+    assert _written_cells(pd.DataFrame({"n": [1234567, None, 20480]})) == ["1234567", "–", "20480"]
+    assert _written_cells(pd.DataFrame({"n": [1234567.25, 2.0]})) == ["1.235e+06", "2"]
+    assert _written_cells(pd.DataFrame({"n": [1234567, 3]})) == ["1234567", "3"]
+    assert _written_cells(pd.DataFrame({"n": [np.inf, 2.0, -np.inf]})) == ["inf", "2", "-inf"]
+    assert _written_cells(pd.DataFrame({"n": [np.float32(1e30)]})) == ["1e+30"]
+    whole = pd.DataFrame({"n": pd.array([1234567, None], dtype="Int64")})
+    assert _written_cells(whole) == ["1234567", "–"]
+    assert _written_cells(pd.DataFrame({"t": [pd.NaT, pd.NA, None]})) == ["–"] * 3
+
+
+def test_white_space_at_the_ends_of_a_cell_is_seen():
+    shown = _written_cells(pd.DataFrame({"token": ["\n", "\t", " ", " the", "a b", ""]}))
+    assert shown == ["↵", "⇥", "␣", "␣the", "a b", ""]
+
+
+def test_an_index_named_as_a_column_is_refused_by_name():
+    frame = pd.DataFrame({"block": [1, 2]}).set_index("block", drop=False)
+    with pytest.raises(ValueError, match="index and a column are both called 'block'"):
+        _written_cells(frame)

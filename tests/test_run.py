@@ -3,6 +3,7 @@
 import json
 import runpy
 import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 import studies
 from interp.files import Unfinished, jsonable, write_atomically
-from interp.run import Run, StudyConfig, is_complete, origin, parse
+from interp.run import Run, StudyConfig, is_complete, origin, parse, run_command
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,35 @@ def test_a_clean_run_reads_back_with_every_file_hashed(tmp_path):
     assert manifest["packages"]["torch"] == metadata.version("torch")
     assert manifest["started"] <= manifest["ended"]
     assert not list(run.path.glob(".*")), "a temporary file is left"
+
+
+@pytest.mark.parametrize("kernel", [["-f", "kernel.json"], []])
+def test_a_run_from_python_records_its_call_and_no_command_that_was_never_given(
+    tmp_path, monkeypatch, kernel
+):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", *kernel])
+    with Run("example", Config(seed=7), root=tmp_path) as run:
+        said = run.summary()["command"]
+    manifest = Run.open(run.path).manifest
+    assert manifest["arguments"] is None and manifest["call"] == said
+    assert said == "called from Python: main(Config(seed=7))"
+    with Run("example", {"n": 2}, root=tmp_path) as run:
+        assert run.summary()["command"] == "called from Python with {'n': 2}"
+
+
+def test_a_run_from_a_command_records_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["example", "--seed", "3"])
+
+    def main(config):
+        with Run("example", config, root=tmp_path) as run:
+            assert run.summary()["command"] == "python -m studies.example --seed 3"
+        return run.path
+
+    run_command(main, Config, prog="example", description="")
+    path = capsys.readouterr().out.strip()
+    assert Run.open(path).manifest["arguments"] == ["--seed", "3"]
+    with Run("example", Config(), root=tmp_path) as after:
+        assert after.arguments is None
 
 
 def test_a_changed_file_is_found_when_the_run_is_opened(tmp_path):

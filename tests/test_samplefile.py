@@ -64,3 +64,19 @@ def test_a_killed_writer_leaves_no_file_and_bad_lines_are_named(tmp_path):
     path.write_text("")
     with pytest.raises(ValueError, match="has no lines"):
         SampleFile(path)
+
+
+def test_a_file_that_changed_under_its_reader_is_refused(tmp_path):
+    samples = SampleFile.write(tmp_path / "texts.jsonl", SAMPLES)
+    assert samples[0] == SAMPLES[0]
+    with samples.path.open("a") as file:
+        file.write('{"text": "one more", "spans": {}}\n')
+    for look in (lambda: samples[0], lambda: list(samples), lambda: samples[1:3]):
+        with pytest.raises(ValueError, match="texts.jsonl has changed since it was opened"):
+            look()
+    assert len(SampleFile(samples.path)) == len(SAMPLES) + 1
+    # of the same size, put in its place whole
+    again = SampleFile.write(tmp_path / "other.jsonl", SAMPLES[::-1])
+    SampleFile.write(tmp_path / "other.jsonl", SAMPLES)
+    with pytest.raises(ValueError, match="other.jsonl has changed"):
+        again[0]

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from recorded_model import files, samples
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 from upath import UPath
 
 from interp.extract import Stores, extract, job
-from interp.files import place
+from interp.files import place, sha256
 from interp.model import load, resid_post
 from interp.plan import Rank
 from interp.run import StudyConfig, parse
@@ -329,3 +330,85 @@ def test_addresses_survive_the_command_line_and_paths_that_broke_them_do_not(tmp
         place(Path("s3://bucket"))
     assert place("~/x") == Path.home() / "x"
     assert place(f"file://{tmp_path}") == tmp_path
+
+
+# --- stamps --------------------------------------------------------------------------------------
+
+
+def _rewrite(path: Path, **changes) -> None:
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | changes))
+
+
+@pytest.fixture
+def store(take, tmp_path):
+    return take(out=tmp_path / "s")
+
+
+def test_a_manifest_of_another_store_is_refused(take, store, tmp_path):
+    other = take(out=tmp_path / "other", rule="first")
+    (store.path / "manifest.json").write_bytes((other.path / "manifest.json").read_bytes())
+    for look in (Store.open, inspect, lambda path: take(out=path)):
+        with pytest.raises(ValueError, match="its manifest is not that of its plan.json"):
+            look(store.path)
+
+
+def _shard(store: Store, tensors: dict, stamp: str | None) -> None:
+    """The first shard anew, with a manifest that agrees with its bytes."""
+    file = store.path / "shard-00000.safetensors"
+    save_file(tensors, file, metadata=None if stamp is None else {"shard": stamp})
+    row = {"file": file.name, "sha256": sha256(file), "bytes": file.stat().st_size}
+    rows = json.loads((store.path / "manifest.json").read_text())["shards"]
+    _rewrite(store.path / "manifest.json", shards=[row, *rows[1:]])
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["disk", "address"])
+def test_a_shard_is_held_to_the_plan_when_it_is_read(store, address, away):
+    file = store.path / "shard-00000.safetensors"
+    whole, stamp = load_file(file), f"0 of plan {store.plan.key()}"
+    numbers = whole["sample_numbers"]
+    for change, written, message in [
+        ({}, None, "it is stamped None"),
+        ({}, f"1 of plan {store.plan.key()}", "it is stamped '1 of plan"),
+        ({}, f"0 of plan {'0' * 64}", "it is stamped '0 of plan 0000"),
+        (
+            {"sample_numbers": numbers.flip(0)[:5]},
+            stamp,
+            "its sample numbers are not those",
+        ),
+        (
+            {"sample_numbers": numbers + 40},
+            stamp,
+            "its sample numbers are not those",
+        ),
+        (
+            {"sample_numbers": numbers - 40},
+            stamp,
+            "its sample numbers are not those",
+        ),
+        ({"sample_numbers": numbers.float()}, stamp, "(its sample numbers|F32)"),
+        ({"sample_numbers": numbers.clone().fill_(3)}, stamp, "is in it"),
+        ({HOOKS[0]: whole[HOOKS[0]][:, :1]}, stamp, r"\[16, 1, 32\], planned \[16, 2, 32\]"),
+        ({HOOKS[0]: whole[HOOKS[0]].bfloat16()}, stamp, r"torch.bfloat16"),
+    ]:
+        _shard(store, {name: t.contiguous() for name, t in (whole | change).items()}, written)
+        opened = store.path
+        if away:
+            opened = UPath(address) / "s"
+            opened.mkdir(parents=True, exist_ok=True)
+            for name, content in files(store.path).items():
+                (opened / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"corrupt shard .*{message}"):
+            Store.open(opened).read(HOOKS[0])
+
+
+def test_a_shard_of_another_store_is_computed_again(take, unfinished, tmp_path):
+    """With its own record beside it, so that size and hash agree."""
+    whole = take(out=tmp_path / "whole")
+    other = take(out=tmp_path / "other", rule="first")
+    file = unfinished / "shard-00000.safetensors"
+    file.write_bytes((other.path / file.name).read_bytes())
+    row = json.loads((other.path / "manifest.json").read_text())["shards"][0]
+    file.with_suffix(".json").write_text(json.dumps(row))
+    assert inspect(unfinished).problems[file.name].endswith("a shard of another store")
+    assert files(take(out=unfinished).path) == files(whole.path)

@@ -1,7 +1,9 @@
 """Tasks come back in order and the same however they were computed, and none is computed twice."""
 
+import datetime
 import inspect
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from circles import PERIOD, days_and_months
 
@@ -81,6 +84,34 @@ def test_what_has_no_content_is_refused(tmp_path):
         list(run_tasks(noted, [(object(), tmp_path)], n_jobs=1, cache=tmp_path))
 
 
+class Slotted:
+    __slots__ = ("number",)
+
+
+class Mixed(Slotted):
+    """With slots and a `__dict__`."""
+
+
+def test_what_a_value_holds_out_of_sight_counts_or_is_refused():
+    masked = [np.ma.array([1, 2, 3], mask=mask) for mask in ([0, 0, 1], [0, 1, 0])]
+    mixed = [Mixed(), Mixed()]
+    for number, value in enumerate(mixed):
+        value.number = number
+    for values in (masked, mixed, [random.Random(1), random.Random(2)]):
+        assert digest(values[0]) != digest(values[1])
+    assert digest(random.Random(1)) == digest(random.Random(1))
+    assert digest(masked[0]) != digest(np.array([1, 2, 3]))
+    for value in (np.random.default_rng(0), datetime.date(2000, 1, 1), pd.DataFrame({"a": [1]})):
+        with pytest.raises(ValueError, match="has no content"):
+            digest(value)
+
+
+def test_text_is_hashed_by_its_bytes():
+    """`repr` writes a character out or escapes it, by the Unicode tables of the interpreter."""
+    texts = ["\U0001fae8", "\\U0001fae8", "'\U0001fae8'", "\ud800", "\\ud800", "e\u0301", "\xe9"]
+    assert len({digest(text) for text in texts}) == len(texts)
+
+
 def test_hashing_costs_little_beside_scoring():
     rows = np.random.default_rng(0).normal(size=(500, 576)).astype(np.float32)
     start = time.perf_counter()
@@ -146,6 +177,22 @@ def test_a_damaged_file_is_never_taken_for_a_result(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with pytest.raises(Unreadable):
             read(path, {"Point": Point})
+
+
+def test_a_result_under_another_s_name_is_not_taken(tmp_path):
+    write(tmp_path / "one.npz", 1)
+    (tmp_path / "two.npz").write_bytes((tmp_path / "one.npz").read_bytes())
+    assert read(tmp_path / "one.npz", {}) == 1
+    with pytest.raises(Unreadable, match="is format 1 of one"):
+        read(tmp_path / "two.npz", {})
+
+
+def test_a_result_of_another_format_is_not_taken(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("interp.tasks.results.FORMAT", 2)
+        write(tmp_path / "one.npz", 1)
+    with pytest.raises(Unreadable, match="is format 2 of one"):
+        read(tmp_path / "one.npz", {})
 
 
 # --- running -------------------------------------------------------------------------------------

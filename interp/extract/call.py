@@ -120,9 +120,9 @@ def _refuse_edited(model: TransformerBridge, out: object) -> None:
     if attached := foreign(model):
         more = f" and {len(attached) - 3} more" if len(attached) > 3 else ""
         raise ValueError(
-            f"somebody's hooks or forwards are on {', '.join(attached[:3])}{more}: a store on disk "
-            "would pass for the model without them; remove them (model.reset_hooks(), or the "
-            "handles of torch), or use out=None"
+            f"somebody's hooks or forwards are on the model, {', '.join(attached[:3])}{more}: a "
+            "store on disk would pass for the model without them; remove them "
+            "(model.reset_hooks(), or the handles of torch), or use out=None"
         )
 
 

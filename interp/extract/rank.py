@@ -27,6 +27,15 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank:
     for launcher, (number, world) in LAUNCHERS.items():
         if number not in given:
             continue
+        array = _whole(given, "SLURM_ARRAY_TASK_COUNT", 1)
+        if number == "RANK" and array > 1 and _whole(given, world, 1) == 1:
+            continue  # torchrun of one process in each task: the tasks are the ranks
+        inside = _whole(given, world if number == "RANK" else "SLURM_STEP_NUM_TASKS", 1)
+        if number in ("RANK", "SLURM_ARRAY_TASK_ID") and array > 1 and inside > 1:
+            raise ValueError(
+                f"{inside} processes in each of {array} tasks of a SLURM array: which rank is "
+                "whose cannot be told; give a task one process, or use one launcher alone"
+            )
         if world not in given:
             raise ValueError(f"{number}={given[number]} without {world}, of {launcher}")
         first, step = 0, 1
@@ -35,7 +44,10 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank:
             step = max(1, _whole(given, "SLURM_ARRAY_TASK_STEP", 1))
         place, remainder = divmod(_whole(given, number) - first, step)
         n = _whole(given, world)
-        if remainder or not 0 <= place < n:
+        # tasks 1, 5 and 9 are an array of 3, of which the first alone would look whole
+        last = first + step * (n - 1)
+        gaps = "ARRAY" in number and _whole(given, "SLURM_ARRAY_TASK_MAX", last) != last
+        if remainder or gaps or not 0 <= place < n:
             raise ValueError(
                 f"{number}={given[number]} and {world}={given[world]} are no rank of a world"
                 + (

@@ -1,50 +1,115 @@
-"""What is attached to a model besides its own code: hooks, replaced forwards, parametrizations.
+"""What is attached to a model besides its own code, or in force around it.
 
-An edit that `interp.intervene` makes is known by its own mark. Anybody else's is known by where its
-code comes from: TransformerLens, transformers and accelerate attach what a model needs to run, and
-whatever else hangs on a module is somebody's edit, or may be one. A store that is written under it
-would pass for the model's own.
+Hooks, replaced methods and running contexts have no content to know a result by, so what is kept on
+disk must be computed without them. What the bridge, transformers and accelerate attach for their
+own working is told by the package in which its code was written: `functools.wraps` gives a function
+another's name, and leaves its globals.
 """
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils.parametrize import is_parametrized
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
-OWN = ("transformer_lens", "transformers", "accelerate")
-"""Packages whose hooks and forwards are part of how a model runs."""
+from interp.model.settings import modules_of, package
+
+WORKING = ("transformer_lens", "transformers", "accelerate")
+"""Packages whose hooks and methods only carry, place and record what a model computes."""
+
+PLACING = ("AlignDevicesHook", "CpuOffload", "SequentialHook")
+"""accelerate's hooks that move tensors between devices."""
 
 
 def foreign(model: TransformerBridge) -> tuple[str, ...]:
-    """Names of modules that bear a hook, a forward or a parametrization of somebody else's, and
-    torch's hooks over all modules if there are any."""
-    named = [name for name, module in model.named_modules() if any(_foreign_to(module))]
-    everywhere = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
-    return (*named, *(["all modules (a global hook of torch)"] if any(everywhere) else []))
+    """What stands on a model or is in force around it, a clause each with the module's name: hooks
+    of anybody's, methods replaced on an instance or a class, parametrizations, adapters, autocast.
+    Empty for a model that computes what its weights say."""
+    found = [
+        f"{what} on {name or 'the model'}"
+        for name, module in modules_of(model)
+        for what in _of_module(module)
+    ]
+    found += [
+        f"a hook on {point.name}"
+        for point in _hook_points(model)
+        if point._forward_hooks or point._forward_pre_hooks
+    ]
+    return (*dict.fromkeys(found), *_around())
 
 
-def _foreign_to(module: torch.nn.Module) -> Iterator[bool]:
-    if isinstance(module, HookPoint):
-        # TransformerLens wraps what a user gives it in functions of its own
-        for handle in module.fwd_hooks:
-            yield not _is_own(handle.user_hook)  # pyright: ignore[reportArgumentType]
-        return
-    for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-        yield not _is_own(hook)
-    forward = module.__dict__.get("forward")
-    yield forward is not None and not _is_own(forward)
-    yield is_parametrized(module)
+def _hook_points(model: TransformerBridge) -> list[HookPoint]:
+    roots = (model, model.original_model)
+    every = {id(m): m for root in roots for m in root.modules() if isinstance(m, HookPoint)}
+    return list(every.values())
 
 
-def _is_own(function: Callable) -> bool:
-    origin = getattr(function, "__module__", None) or type(function).__module__
-    wrapped = getattr(function, "func", None)  # of a partial
-    if wrapped is not None:
-        return _is_own(wrapped)
-    return origin.split(".")[0] in OWN
+def _of_module(module: nn.Module) -> Iterator[str]:
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    for hook in hooks:
+        if _home(hook) not in WORKING:
+            yield f"a forward hook ({_called(hook)})"
+    for method in _replaced(module):
+        yield f"a replaced {method}()"
+    placing = getattr(module, "_hf_hook", None)
+    if placing is not None and not _only_places(placing):
+        yield f"a hook of accelerate ({type(placing).__name__})"
+    if is_parametrized(module):
+        yield "a parametrization"
+    if package(type(module)) == "peft":
+        yield f"an adapter of peft ({type(module).__name__}; merge it first)"
+
+
+def _replaced(module: nn.Module) -> Iterator[str]:
+    """Names of methods that are not those of the module's class as it was written."""
+    for name, value in vars(module).items():
+        shadows = inspect.isroutine(getattr(type(module), name, None))
+        if shadows and callable(value) and _home(value) not in WORKING:
+            yield name
+    for kind in type(module).__mro__:
+        forward = vars(kind).get("forward")
+        if forward is not None:
+            own = ("torch", *WORKING)
+            if package(kind) in own and _home(forward) not in own:
+                yield f"{kind.__name__}.forward"
+            return
+
+
+def _only_places(hook: Any) -> bool:
+    if type(hook).__name__ == "SequentialHook":
+        return all(map(_only_places, hook.hooks))
+    return package(type(hook)) == "accelerate" and type(hook).__name__ in PLACING
+
+
+def _around() -> Iterator[str]:
+    """What is in force for every module at once."""
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        yield "a global forward hook of torch on every module"
+    for device in ("cpu", "cuda", "mps"):
+        if torch.is_autocast_enabled(device):
+            yield f"torch.autocast({device!r}) around the call"
+
+
+def _home(function: Any) -> str:
+    """The top-level package of a function's code, through methods, partials and decorators."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    globals_ = getattr(function, "__globals__", None)
+    if globals_ is None:  # an object with __call__
+        return package(type(function))
+    return str(globals_.get("__name__", "")).partition(".")[0]
+
+
+def _called(function: Any) -> str:
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', type(function).__module__)}.{name}"
 
 
 def dropout(model: TransformerBridge) -> str:

@@ -16,29 +16,19 @@ by the hashes of the files they lie in.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from interp.files import sha256
+from interp.model.settings import settings, state_of_length
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.json")
-
-NOT_OF_THE_MODEL = (
-    "_name_or_path",
-    "transformers_version",
-    "architectures",
-    "_commit_hash",
-    "dtype",
-)
-"""Entries of a configuration that say where it came from and not what it computes, and the dtype,
-which is the weights' own."""
 
 RUNTIME = ("truncation", "padding")
 """Entries of a tokenizer's definition that a call of it sets, and that ids of a text alone do not
@@ -72,7 +62,7 @@ class Source(Origin):
     parameters: str
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
     config: str
-    """SHA-256 over the configuration and the classes of all modules."""
+    """SHA-256 over the configurations, and the classes and attributes of all modules."""
     tokenizer: str
     """SHA-256 of the fast tokenizer's definition."""
     dtype: str
@@ -130,7 +120,7 @@ def hash_parameters(model: torch.nn.Module, files: Mapping[str, str]) -> str:
     Raises:
         ValueError: weights are offloaded, and no file's hash is known.
     """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
+    tensors = [*model.named_parameters(), *_buffers(model)]
     with ThreadPoolExecutor(max_workers=4) as pool:  # hashing leaves the interpreter to others
         hashes = list(pool.map(lambda named: _hash_tensor(named[1]), tensors))
     digest = hashlib.sha256()
@@ -150,6 +140,14 @@ def hash_parameters(model: torch.nn.Module, files: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
+def _buffers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Buffers by name, but for those that keep what the last text's length made of them."""
+    for name, buffer in model.named_buffers():
+        parent, _, own = name.rpartition(".")
+        if not state_of_length(model.get_submodule(parent), own):
+            yield name, buffer
+
+
 def _hash_tensor(tensor: torch.Tensor) -> str | None:
     if tensor.is_meta:
         return None
@@ -162,27 +160,8 @@ def _hash_tensor(tensor: torch.Tensor) -> str | None:
 
 
 def _hash_config(model: TransformerBridge) -> str:
-    """Configuration and classes: what the same weights are put through."""
-    config = model.original_model.config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    settings = {key: value for key, value in config.items() if key not in NOT_OF_THE_MODEL}
-    settings["attention"] = getattr(model.original_model.config, "_attn_implementation", None)
-    classes = {
-        name: f"{type(module).__module__}.{type(module).__qualname__}"
-        for name, module in model.named_modules()
-    }
-    text = json.dumps([_plain(settings), classes], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A configuration's values in JSON's types, dtypes by their name."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+    """Configurations, classes and attributes: what the same weights are put through."""
+    return hashlib.sha256(settings(model).encode()).hexdigest()
 
 
 def hash_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -191,6 +170,7 @@ def hash_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
     definition = json.loads(tokenizer.backend_tokenizer.to_str())
     for entry in RUNTIME:
         definition.pop(entry, None)
-    adds = [getattr(tokenizer, f"add_{which}_token", None) for which in ("bos", "eos")]
+    told = ("add_bos_token", "add_eos_token", "split_special_tokens")
+    adds = [getattr(tokenizer, name, None) for name in told]
     text = json.dumps([definition, adds], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

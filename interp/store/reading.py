@@ -12,7 +12,7 @@ from upath import UPath
 
 from interp.files import Place, place
 from interp.plan import DTYPES, Plan
-from interp.store.shards import SAMPLES, Row, Shards, corrupt, read_tensor
+from interp.store.shards import SAMPLES, Row, Shards, corrupt, read_tensors
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,13 @@ class Store:
             raise ValueError(
                 f"{path}: {len(manifest['shards'])} shards in its manifest, {plan.n_shards} planned"
             )
+        shards = Shards(path, plan)
+        for number, row in enumerate(manifest["shards"]):
+            if row.get("file") != shards.name(number):
+                raise ValueError(
+                    f"{path}: its manifest has {row.get('file')!r} in the place of "
+                    f"{shards.name(number)!r}"
+                )
         store = cls(path, plan, manifest["source"], tuple(manifest["shards"]))
         store._hold(bytes_too=False)
         return store
@@ -99,15 +106,20 @@ class Store:
         shape = (self.plan.n_samples, len(self.positions), *self.plan.hooks[hook])
         out = np.empty(shape, dtype=np.float32)
         read = np.zeros(self.plan.n_samples, dtype=int)
+        shards = Shards(self.path, self.plan)
         for number, shard in enumerate(self.shards):
             file = self.path / shard["file"]
-            rows, values = read_tensor(file, SAMPLES).numpy(), read_tensor(file, hook)
+            found = read_tensors(file, (SAMPLES, hook))
+            if found.stamp != shards.stamp(number):
+                raise corrupt(file, f"it is stamped {found.stamp!r}, a shard of another store")
+            rows, values = found.tensors[SAMPLES].numpy(), found.tensors[hook]
             expected = (len(self.plan.rows(number)), *shape[1:])
             if values.shape != expected or values.dtype != DTYPES[self.plan.dtype]:
                 raise corrupt(
                     file, f"{hook} is {values.dtype} {list(values.shape)}, planned {list(expected)}"
                 )
-            if len(rows) != len(values) or rows.min() < 0 or rows.max() >= len(out):
+            whole = rows.dtype == np.int64 and len(rows) == len(values)
+            if not whole or rows.min() < 0 or rows.max() >= len(out):
                 raise corrupt(file, "its sample numbers are not those of its rows")
             out[rows] = values.float().numpy()
             np.add.at(read, rows, 1)

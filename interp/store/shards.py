@@ -3,13 +3,13 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from upath import UPath
@@ -20,6 +20,9 @@ from interp.plan import Plan
 SAMPLES = "sample_numbers"
 """Name of the tensor in each shard that says which samples its rows are: a store keeps samples
 sorted by length, and gives them back in their own order."""
+
+STAMP = "shard"
+"""Name of the entry in a shard's metadata that says which shard of which plan it is."""
 
 HEAD = 65_536
 """Bytes that a first request for a remote shard fetches; the header of some 500 hooks fits."""
@@ -73,7 +76,7 @@ class Shards:
             OSError: the disk is full or refuses; shards already written are kept.
         """
         # one entry only: safetensors writes several in random order, and bytes must not differ
-        stamp = {"shard": f"{shard} of plan {self.plan.key()}"}
+        stamp = {STAMP: self.stamp(shard)}
         try:
             with whole(self.file(shard)) as partial:
                 save_file({SAMPLES: samples, **tensors}, partial, metadata=stamp)
@@ -113,9 +116,12 @@ class Shards:
     def manifest(self) -> dict | None:
         """The manifest of a complete store."""
         try:
-            return json.loads((self.path / "manifest.json").read_text())
+            found = json.loads((self.path / "manifest.json").read_text())
         except FileNotFoundError:
             return None
+        if Plan.from_dict(found["plan"], self.path / "manifest.json").key() != self.plan.key():
+            raise ValueError(f"{self.path}: its manifest is not that of its plan.json")
+        return found
 
     def problem(self, shard: int, row: Row | None, *, bytes_too: bool = True) -> str | None:
         """What is wrong with a shard, by its size and, `bytes_too`, by its SHA-256."""
@@ -130,7 +136,13 @@ class Shards:
             return f"{found} bytes where {row.bytes} were written"
         if bytes_too and sha256(file) != row.sha256:
             return "its SHA-256 is not that of what was written"
+        if bytes_too and (stamp := read_tensors(file).stamp) != self.stamp(shard):
+            return f"it is stamped {stamp!r}, a shard of another store"
         return None
+
+    def stamp(self, shard: int) -> str:
+        """What a shard says that it is."""
+        return f"{shard} of plan {self.plan.key()}"
 
     def expected_bytes(self, shards: list[int]) -> int:
         """What shards take, headers apart."""
@@ -153,31 +165,45 @@ class Shards:
         return f" ({size(shutil.disk_usage(self.path).free)} free)"
 
 
-def read_tensor(file: Place, name: str) -> Shaped[torch.Tensor, "..."]:
-    """One tensor of a shard; of the rest of the file only the header is read.
+@dataclass(frozen=True)
+class Contents:
+    """What was read of a shard."""
+
+    stamp: str | None
+    """Which shard of which plan it says it is."""
+    tensors: Mapping[str, torch.Tensor]
+    """By name."""
+
+
+def read_tensors(file: Place, names: Sequence[str] = ()) -> Contents:
+    """The stamp and some tensors of a shard; of the rest of the file only the header is read.
 
     Raises:
-        ValueError: the file is no whole shard, or lacks the tensor.
+        ValueError: the file is no whole shard, or lacks a tensor.
     """
     try:
         if not isinstance(file, Path):
-            return _read_remote(file, name)
+            return _read_remote(file, names)
         with safe_open(file, framework="pt") as opened:
-            return opened.get_tensor(name)
+            stamp = (opened.metadata() or {}).get(STAMP)
+            return Contents(stamp, {name: opened.get_tensor(name) for name in names})
     except (SafetensorError, FileNotFoundError, KeyError, RuntimeError, ValueError) as error:
         raise corrupt(file, str(error)) from error
 
 
-def _read_remote(file: UPath, name: str) -> torch.Tensor:
+def _read_remote(file: UPath, names: Sequence[str]) -> Contents:
     """By the format's own rules: 8 bytes with the header's length, the header in JSON, tensors."""
     head = _range(file, 0, HEAD)
     start = 8 + int.from_bytes(head[:8], "little")
     if start > len(head):
         head += _range(file, len(head), start)
-    entry = json.loads(head[8:start])[name]
-    first, last = (start + offset for offset in entry["data_offsets"])
-    data = bytearray(_range(file, first, last))
-    return torch.frombuffer(data, dtype=TYPES[entry["dtype"]]).reshape(entry["shape"])
+    header, tensors = json.loads(head[8:start]), {}
+    for name in names:
+        entry = header[name]
+        first, last = (start + offset for offset in entry["data_offsets"])
+        data = bytearray(_range(file, first, last))
+        tensors[name] = torch.frombuffer(data, dtype=TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return Contents(header.get("__metadata__", {}).get(STAMP), tensors)
 
 
 def _range(file: UPath, start: int, stop: int) -> bytes:

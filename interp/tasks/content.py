@@ -64,8 +64,11 @@ def _source(root: str) -> str:
     return digest([(str(f.relative_to(path.parent)), f.read_bytes()) for f in files])
 
 
-PLAIN = (bool, int, float, complex, str, slice, range, PurePath)
+PLAIN = (bool, int, float, complex, slice, range, PurePath)
 """Types whose repr says all."""
+
+HEAP_TYPE = 1 << 9
+"""CPython's flag of a type that a class statement made (`Py_TPFLAGS_HEAPTYPE`)."""
 
 Update = Callable[[bytes | memoryview], object]
 
@@ -77,13 +80,15 @@ def _tag(update: Update, kind: str, *labels: object) -> None:
 
 def _add(update: Update, value: Any) -> None:
     """One value and, through it, all that it holds."""
-    if value is None or isinstance(value, PLAIN):
-        # A NumPy number is also a Python float; both are told apart by their type.
+    if isinstance(value, np.ndarray | np.generic):  # first, as some of NumPy's are Python's too
+        _add_array(update, value)
+    elif value is None or isinstance(value, PLAIN):
         _tag(update, type(value).__name__, value)
+    elif isinstance(value, str):
+        # its bytes: what repr() escapes follows the Unicode tables of the interpreter
+        _tag(update, type(value).__name__, _of_bytes(value.encode("utf-8", "surrogatepass")))
     elif isinstance(value, bytes):
-        _tag(update, "bytes", hashlib.sha256(value).hexdigest())
-    elif isinstance(value, np.ndarray | np.generic):
-        _add_array(update, np.asarray(value))
+        _tag(update, "bytes", _of_bytes(value))
     elif isinstance(value, Shared):
         _tag(update, "shared", value.digest)
     elif isinstance(value, list | tuple):
@@ -110,7 +115,15 @@ def _add_parts(update: Update, kind: str, parts: Any) -> None:
         _add(update, part)
 
 
-def _add_array(update: Update, array: np.ndarray) -> None:
+def _of_bytes(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
+
+
+def _add_array(update: Update, array: np.ndarray | np.generic) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        _add_parts(update, "masked", (array.filled(0), np.ma.getmaskarray(array)))
+        return
+    array = np.asarray(array)
     if array.dtype.hasobject:
         _add_parts(update, "objects", (array.shape, array.ravel().tolist()))
         return
@@ -131,12 +144,28 @@ def _add_object(update: Update, value: Any) -> None:
     kind = type(value)
     if is_dataclass(value):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif hasattr(value, "__dict__") and kind.__module__.partition(".")[0] != "torch":
-        parts = vars(value)
     else:
+        parts = _state(value)
+    if parts is None or kind.__module__.partition(".")[0] == "torch":
         raise ValueError(
             f"{value!r} of type {kind.__name__} has no content to know a result by; give numbers, "
             "strings, NumPy arrays, dataclasses or functions of them, or go without a cache"
         )
     _tag(update, "object", kind.__module__, kind.__qualname__)
     _add(update, parts)
+
+
+def _state(value: Any) -> Any:
+    """Attributes and slots, or what the type says that it consists of; None where something may be
+    held out of sight, as in types that are not written in Python."""
+    kind = type(value)
+    state = value.__getstate__()
+    if kind.__getstate__ is not object.__getstate__:
+        return state if inspect.isfunction(kind.__getstate__) else None
+    compiled = any(not base.__flags__ & HEAP_TYPE for base in kind.__mro__[:-1])
+    for name in ("__reduce__", "__reduce_ex__"):
+        how = getattr(kind, name)
+        compiled |= how is not getattr(object, name) and not inspect.isfunction(how)
+    if compiled:
+        return None
+    return {} if state is None and hasattr(value, "__dict__") else state

@@ -17,6 +17,8 @@ import numpy as np
 
 from interp.files import write_atomically
 
+FORMAT = 1
+"""Version of the layout."""
 LAYOUT = "layout"
 """Name of the array that holds the JSON; the others are numbered."""
 CHECKSUM = 32
@@ -28,12 +30,14 @@ class Unreadable(Exception):
 
 
 def write(path: Path, result: Any) -> None:
-    """Writes a result so that a reader sees all of it or nothing.
+    """Writes a result so that a reader sees all of it or nothing, stamped with its file's name, the
+    key of what it is the result of.
 
     Raises ValueError for a part that is of none of the types above.
     """
     arrays: list[np.ndarray] = []
-    layout = json.dumps(_laid_out(result, arrays), allow_nan=False).encode()
+    stamped = {"format": FORMAT, "key": path.stem, "result": _laid_out(result, arrays)}
+    layout = json.dumps(stamped, allow_nan=False).encode()
     named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
     named[LAYOUT] = np.frombuffer(layout, np.uint8)
     archive = io.BytesIO()
@@ -45,7 +49,8 @@ def write(path: Path, result: Any) -> None:
 def read(path: Path, classes: Mapping[str, Any]) -> Any:
     """The result in a file; its dataclasses are looked up in `classes` by name.
 
-    Raises Unreadable for a file that is absent, damaged, or of another version's dataclasses.
+    Raises Unreadable for a file that is absent, damaged, of another version's format or
+    dataclasses, or the result of something else under this name.
     """
     try:
         data = path.read_bytes()
@@ -57,7 +62,10 @@ def read(path: Path, classes: Mapping[str, Any]) -> Any:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     try:
-        return _made(json.loads(arrays[LAYOUT].tobytes()), arrays, classes)
+        stamped = json.loads(arrays[LAYOUT].tobytes())
+        if (stamp := (stamped["format"], stamped["key"])) != (FORMAT, path.stem):
+            raise Unreadable(f"{path} is format {stamp[0]} of {stamp[1]}")
+        return _made(stamped["result"], arrays, classes)
     except (KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"{path}: {error}") from error
 
