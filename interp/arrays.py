@@ -81,7 +81,11 @@ def labels(values: Arraylike, n: int | None = None, *, name: str = "y") -> Shape
         ValueError: another number of rows or axes, or labels that are missing; names the rows.
     """
     _refuse_mixed(values, name)
+    if isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
+        values = np.array(values, dtype=object)  # NumPy would make a name of what is missing
     array = _array(values, name)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} holds complex numbers; numbers or strings are needed")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -202,8 +206,8 @@ def _refuse_mixed(values: Arraylike, name: str) -> None:
 
 def _missing(array: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Values that are None, NaN, NaT or pandas' NA."""
-    if array.dtype.kind in "fc":
-        return np.isnan(array)
+    if array.dtype.kind == "f":
+        return ~np.isfinite(array)
     if array.dtype.kind in "mM":
         return np.isnat(array)
     if array.dtype.kind != "O":

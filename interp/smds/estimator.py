@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from interp import arrays
 from interp.smds.scaling import stress_score
 from interp.smds.shapes import Shape, as_shape
 from interp.smds.targets import Targets
@@ -76,7 +77,7 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         names = np.asarray(y) if y is not None else np.zeros(0)
         if names.dtype.kind not in "USO" or not as_shape(self.shape).categorical:
             return y
-        return np.unique(names.astype(str), return_inverse=True)[1].reshape(names.shape)
+        return np.unique(arrays.label_columns(y), return_inverse=True)[1].reshape(names.shape)
 
     @property
     def _n_features_out(self) -> int:
