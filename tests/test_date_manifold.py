@@ -204,7 +204,7 @@ def own(config, tmp_path_factory):
             name, count = ("north", "south", "east", "west")[row % 4], 1 + row % 9
             text = f"The {name} mill has {count} wheels, stands by the river and counts each."
             writer.writerow([text, count, f"mill {row}", str(count), "river", "each"])
-    return dataclasses.replace(config, data=path)
+    return dataclasses.replace(config, data=path, n=Config.n)
 
 
 @pytest.fixture(scope="module")

@@ -212,7 +212,7 @@ def test_one_transcript_gives_geometry_and_no_finding_about_transcripts(checkpoi
 def test_what_can_be_refused_is_refused_before_a_model_is_loaded(checkpoint, tmp_path):
     short, file = tmp_path / "short.txt", tmp_path / "rows.csv"
     short.write_text("Ann: I see.\nBen: You do.\nAnn: I do.")
-    _written(file, _noise([1.0, 2.0], 1))
+    _written(file, _noise([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1))
     own = {"model": ("no-such-model",), "device": "cpu", "runs": tmp_path / "runs"}
     with pytest.raises(ValueError, match="'Ann' has 2 turns, fewer than 4"):
         speakers(SpeakerConfig(transcript=(short,), **own))
