@@ -59,11 +59,11 @@ LONGEST = 1100
 """Tokens of the longest company that is tried: two rows of them cost a 270M model about as much as
 building it."""
 
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 """Largest error relative to the largest value, by dtype. float32: measured 0 to 2e-6 on real and
 tiny models. bfloat16: identities reach 3.9e-3 (GPT-2's z W_O + b_O), padding 1.6e-2 on a real
-30-block model. float16 has three more bits of mantissa than bfloat16, hence an eighth, rounded
-up."""
+30-block model, and 6e-2 on another CPU, whose products are summed in another order. float16: steps
+of cached generation reach 2.4e-2 there."""
 
 Cache = Mapping[str, Float[torch.Tensor, "..."]] | ActivationCache
 
