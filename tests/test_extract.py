@@ -368,7 +368,7 @@ print(peak() - before)
         resid_post(0): torch.zeros(4, 3, 32),
         resid_post(1): huge,
     }
-    save_file(tensors, file)
+    save_file(tensors, file, metadata={"shard": f"0 of plan {store.plan.key()}"})
     manifest = json.loads((store.path / "manifest.json").read_text())
     manifest["shards"][0]["bytes"] = file.stat().st_size
     (store.path / "manifest.json").write_text(json.dumps(manifest))

@@ -30,8 +30,8 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank:
         array = _whole(given, "SLURM_ARRAY_TASK_COUNT", 1)
         if number == "RANK" and array > 1 and _whole(given, world, 1) == 1:
             continue  # torchrun of one process in each task: the tasks are the ranks
-        inside = _whole(given, world if number == "RANK" else "SLURM_STEP_NUM_TASKS", 1)
-        if number in ("RANK", "SLURM_ARRAY_TASK_ID") and array > 1 and inside > 1:
+        inside = _whole(given, "SLURM_STEP_NUM_TASKS", 1)
+        if number == "SLURM_ARRAY_TASK_ID" and array > 1 and inside > 1:
             raise ValueError(
                 f"{inside} processes in each of {array} tasks of a SLURM array: which rank is "
                 "whose cannot be told; give a task one process, or use one launcher alone"

@@ -121,9 +121,13 @@ def _join(figure: go.Figure, points: np.ndarray, joined: np.ndarray) -> None:
 
 def _looks(classes: Sequence[np.ndarray]) -> dict[str, dict[str, str]]:
     """Colour and symbol of every class of all panels, in the order of the classes."""
-    every = np.unique(np.concatenate([np.asarray(names) for names in classes])) if classes else []
+    values = {str(name): name for names in classes for name in np.unique(np.asarray(names))}
+    try:
+        every = sorted(values, key=lambda name: values[name])
+    except TypeError:  # numbers in one panel and names in another
+        every = sorted(values)
     return {
-        str(name): {
+        name: {
             "color": SERIES[number % len(SERIES)],
             "symbol": SYMBOLS[number // len(SERIES) % len(SYMBOLS)],
         }
