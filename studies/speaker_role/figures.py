@@ -89,7 +89,7 @@ def _score(found: Probing) -> Figure:
     figure = _map(
         found,
         found.grid.score,
-        "Who speaks? Balanced accuracy on transcripts that were never fitted",
+        "Who speaks? Balanced accuracy on what was never fitted",
         "balanced accuracy",
         reference={"chance": found.grid.chance},
         zmin=min(found.grid.chance, float(np.nanmin(found.grid.score))),
