@@ -14,9 +14,10 @@ from tiny_models import FAMILIES, N_CTX, tiny_bridge, tiny_hf, tiny_pair, tiny_t
 from tokenizers import processors
 
 from interp.extract import Stores
-from interp.model import load
+from interp.model import load, resid_post
+from interp.positions import Sample
 from interp.readout import fit
-from studies.concept_readout.activations import attention_blocks, read
+from studies.concept_readout.activations import LAST, attention_blocks, read
 from studies.concept_readout.corpus import SHIPPED, Corpus, read_corpus, shipped
 from studies.concept_readout.preflight import check, plan_blocks
 
@@ -432,13 +433,8 @@ def test_blocks_without_attention_have_no_heads_but_a_residual_stream(tmp_path):
     bridge = tiny_bridge("llama")
     assert attention_blocks(bridge) == (True, True, True)
     found = read(bridge, _corpus(TEXTS), (1,), stores=Stores(tmp_path, batch_size=2))
-    without = dataclasses.replace(
-        found.store.plan, hooks={k: v for k, v in found.store.plan.hooks.items() if "attn" not in k}
-    )
-    bare = dataclasses.replace(found, store=dataclasses.replace(found.store, plan=without))
+    stores = Stores(tmp_path, batch_size=2)
+    samples = [Sample(text, {LAST: (0, len(text))}) for text in _corpus(TEXTS).texts]
+    without = stores.extract("residual", bridge, samples, hooks=[resid_post(1)])
+    bare = dataclasses.replace(found, store=without)
     assert bare.z(1) is None and np.array_equal(bare.residual(1), found.residual(1))
-
-
-def test_a_block_that_the_model_lacks_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="this model has blocks 0 to 2"):
-        read(_pair("llama")[0], _corpus(TEXTS), (3,), stores=Stores(tmp_path, batch_size=2))
