@@ -427,7 +427,8 @@ def _damaged(base: Path, path: Path, kind: str) -> str:
         suffix, message = marks[kind]
         save_torch(tensors | {f"{first}.{suffix}": torch.ones(2)}, file, metadata={"format": "pt"})
         return message
-    index = {name: "model.safetensors" for name in tensors}
+    file = file.rename(path / "model-00001.safetensors")  # a single file would hide the index
+    index = dict.fromkeys(tensors, file.name)
     if kind == "shard":
         index[f"{first}.weight"] = "model-00002.safetensors"
     else:
