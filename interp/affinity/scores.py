@@ -3,6 +3,11 @@
 A logit by itself says nothing: heads differ in scale and in the logit they give to anything. Each
 score is therefore stated as a z value and a two-sided p value under the null of unrelated vectors:
 isotropic ones by default, or with the mean and covariance of given residuals.
+
+What is scored is a direction. Before the norm a vector's length counts only beside the epsilon
+under its root, which takes 4 % from a unit vector of 4,096 numbers and all from a short one, and
+nothing from a residual stream. So vectors are taken at a length at which it has no part;
+`interp.affinity.logits` gives the logit at a vector's own length.
 """
 
 from dataclasses import dataclass
@@ -12,7 +17,16 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, capped, keys, per_query_head, queries, turned
+from interp.affinity.forms import (
+    Distance,
+    Forms,
+    capped,
+    directions,
+    keys,
+    per_query_head,
+    queries,
+    turned,
+)
 from interp.affinity.logit_null import difference_null, null
 from interp.affinity.null import Null
 
@@ -22,8 +36,9 @@ class Scores:
     """Attention logits and where they lie in their null."""
 
     raw: Float[Tensor, "heads *pairs"]
-    """The logit as the model computes it, after the softcap; for a difference of two models, other
-    minus base of the logits before the cap, which is what the null describes."""
+    """The logit as the model computes it for long vectors of these directions, after the softcap;
+    for a difference of two models, other minus base of the logits before the cap, which is what the
+    null describes."""
     z: Float[Tensor, "heads *pairs"]
     """(logit before the cap - mean) / sd."""
     p: Float[Tensor, "heads *pairs"]
@@ -45,7 +60,8 @@ def qk(
 
     Args:
         forms: One block's attention.
-        X_query: Residual vectors or directions, one a row; their lengths do not matter.
+        X_query: Residual vectors or directions, one a row; what counts is their
+            direction, whatever their length.
         X_key: The same for the keys. Where a key is the query's own vector, use `qk_self`: its
             null is another.
         distance: Key position - query position, 0 or negative under a causal mask; over several
@@ -55,8 +71,8 @@ def qk(
         seed: Of the draws that the tail, and where there is no closed form the moments, rest on.
 
     Raises:
-        ValueError: vectors of the wrong width, a zero vector, no distance, fewer than two
-            residuals.
+        ValueError: vectors of the wrong width, a zero vector, values that are not finite, no
+            distance, fewer than two residuals.
     """
     found = null(forms, "independent", distance=distance, residuals=residuals, seed=seed)
     return _scores(forms, _products(forms, X_query, X_key, distance), found)
@@ -134,11 +150,13 @@ def effective_rank(forms: Forms, *, distance: Distance) -> Float[Tensor, " heads
 
 
 def _products(forms: Forms, X_query: Tensor, X_key: Tensor, distance: Distance) -> Tensor:
+    X_query, X_key = directions(forms, X_query), directions(forms, X_key)
     k = per_query_head(forms, turned(forms, keys(forms, X_key), distance))
     return forms.tau * einsum(queries(forms, X_query), k, "head n e, head m e -> head n m")
 
 
 def _self_products(forms: Forms, X: Tensor, distance: Distance) -> Tensor:
+    X = directions(forms, X)
     k = per_query_head(forms, turned(forms, keys(forms, X), distance))
     return forms.tau * einsum(queries(forms, X), k, "head n e, head n e -> head n")
 
