@@ -31,6 +31,8 @@ def place(path: str | Place) -> Place:
     Raises:
         ValueError: an address that went through `pathlib.Path`, which drops one of its slashes.
     """
+    if isinstance(path, str) and "://" not in path:
+        return Path(path).expanduser()  # fsspec would read `a::b` as one address inside another
     if not isinstance(path, Path):
         found = UPath(path)
         return Path(found.path).expanduser() if found.protocol in ("", "file", "local") else found

@@ -10,6 +10,7 @@ and `[start, stop]` in JSONL; or the very words, which must then occur in the te
 """
 
 import csv
+import difflib
 import json
 import math
 import re
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
-from interp.positions import Sample, Span, find
+from interp.duplicates import equal_texts, near_copies
+from interp.positions import Sample, Span, find, stretches
 
 SPAN = "span:"
 """How the name of a CSV column that holds a span begins."""
@@ -35,22 +37,34 @@ class Labelled:
     labels: Shaped[np.ndarray, " n"]
     """Numbers (float64) if every label is one, else strings."""
     groups: Shaped[np.ndarray, " n"]
-    """Names of the groups; where the file has none, each row is a group, numbered from 0."""
+    """Group of each row, as the file names them, or each row by itself; equal texts are one group
+    by construction, and so are near copies where that was asked for."""
     columns: Mapping[str, Shaped[np.ndarray, " n"]]
     """All other columns by name, as strings; "" where a row is silent."""
+    grouped: bool
+    """Whether the file names groups."""
+    lines: Int[np.ndarray, " n"]
+    """Line of each row in the file, from 1."""
+    made_of: str
+    """What folds are made of, in sentences."""
 
 
 @dataclass(frozen=True)
 class _Row:
     place: str
     """File and line, for errors."""
+    line: int
+    """The line."""
     fields: dict[str, str]
     spans: dict[str, Span | str]
     """A place, or the very words."""
 
 
-def read_labelled(path: Path | str) -> Labelled:
-    """Rows of a `.csv` or `.jsonl` file in UTF-8, as the module describes them.
+def read_labelled(path: Path | str, *, group_near_copies: bool = False) -> Labelled:
+    """Rows of a `.csv`, `.tsv` or `.jsonl` file in UTF-8, as the module describes them.
+
+    A CSV file may be separated by commas, semicolons or tabs. `group_near_copies` makes near copies
+    one group (`interp.duplicates`); without it `made_of` tells of them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -60,9 +74,12 @@ def read_labelled(path: Path | str) -> Labelled:
             bad value and what is valid.
     """
     path = Path(path)
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".tsv": _csv_rows}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {', '.join(readers)}")
+        spreadsheet = path.suffix.lower() in (".xlsx", ".xls", ".ods")
+        hint = "; save the sheet as CSV" if spreadsheet else ""
+        valid = ", ".join(readers)
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {valid}{hint}")
     try:
         rows = list(readers[path.suffix.lower()](path))
     except UnicodeDecodeError as error:
@@ -73,28 +90,77 @@ def read_labelled(path: Path | str) -> Labelled:
     labels = [_filled(row, "label") for row in rows]
     grouped = any("group" in row.fields for row in rows)
     others = dict.fromkeys(key for row in rows for key in row.fields)
+    given = np.array([_filled(row, "group") for row in rows]) if grouped else None
+    lines = np.array([row.line for row in rows])
+    groups, made_of = _grouped(samples, labels, given, lines, group_near_copies)
     return Labelled(
         samples,
         _numbers_or_strings(labels),
-        np.array([_filled(row, "group") for row in rows]) if grouped else np.arange(len(rows)),
+        groups,
         {
             name: np.array([row.fields.get(name, "") for row in rows])
             for name in others
             if name not in ("text", "label", "group")
         },
+        grouped,
+        lines,
+        made_of,
     )
+
+
+def _grouped(
+    samples: list[Sample],
+    labels: list[str],
+    given: Shaped[np.ndarray, " n"] | None,
+    lines: Int[np.ndarray, " n"],
+    group_near_copies: bool,
+) -> tuple[Shaped[np.ndarray, " n"], str]:
+    """Groups with copies joined, and what folds are made of in sentences."""
+    texts = [sample.text for sample in samples]
+    equal = equal_texts(texts, given)
+    stated = [stretches(next(iter(sample.spans.values()))) for sample in samples]
+    near = near_copies(texts, stated, np.array(labels), equal.groups)
+    final = near.groups if group_near_copies else equal.groups
+    number = len(np.unique(final))
+    source = (
+        "the groups that the file names"
+        if given is not None
+        else "single texts, as the file names no groups"
+    )
+    told = [f"Folds and permutations keep {number} groups whole: {source}."]
+    if copies := equal.sentence("texts repeat another but for white space and case", lines):
+        told.append(f"{copies}; each is one group with what it repeats.")
+    if copies := near.sentence("texts are near copies of another of their label", lines):
+        how = (
+            "they are one group each"
+            if group_near_copies
+            else ("they stay apart and may pass for independent: --group-near-copies joins them")
+        )
+        told.append(f"{copies}; {how}.")
+    # groups keep the names that the file gives them where nothing was joined
+    if given is not None and number == len(np.unique(given)):
+        final = given
+    return final, " ".join(told)
 
 
 def _csv_rows(path: Path) -> Iterator[_Row]:
     """Rows by the standard library's reader, which knows the line where a quoted text ends."""
     with path.open(encoding="utf-8-sig", newline="") as file:  # a mark from Excel is no character
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(file, strict=True, delimiter=_separator(file.readline()))
+        file.seek(0)
         try:
             columns = list(reader.fieldnames or [])
             if columns:
                 _check_header(path, columns)
+            blank = None
             for fields in reader:
-                yield _csv_row(f"{path}, line {reader.line_num}", columns, fields)
+                line = reader.line_num
+                if all(not str(value or "").strip() for value in fields.values()):
+                    blank = blank or line  # a spreadsheet ends in rows of separators
+                    continue
+                if blank is not None:
+                    raise ValueError(f"{path}, line {blank}: the row is empty, and more follow")
+                yield _csv_row(f"{path}, line {line}", line, columns, fields)
         except csv.Error as error:
             here = f"{path}, line {reader.reader.line_num}"
             raise ValueError(f"{here}: no CSV: {error}") from error
@@ -107,12 +173,19 @@ def _check_header(path: Path, columns: list[str]) -> None:
         raise ValueError(f"{here}: column {twice[0]!r} occurs twice in {', '.join(columns)}")
     for name in ("text", "label"):
         if name not in columns:
-            raise ValueError(f"{here}: no column {name!r} among {', '.join(columns)}")
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
+            meant = f" (is {near[0]!r} meant?)" if near else ""
+            raise ValueError(f"{here}: no column {name!r} among {', '.join(columns)}{meant}")
     if not any(name.startswith(SPAN) and name != SPAN for name in columns):
         raise ValueError(f"{here}: no column '{SPAN}<name>' among {', '.join(columns)}")
 
 
-def _csv_row(place: str, columns: list[str], fields: dict) -> _Row:
+def _separator(header: str) -> str:
+    """What separates columns, by the header: spreadsheets of half of Europe write semicolons."""
+    return max(",;\t", key=header.count)
+
+
+def _csv_row(place: str, line: int, columns: list[str], fields: dict) -> _Row:
     # the reader keeps surplus values under None, and gives None where values are missing
     if None in fields or None in fields.values():
         found = sum(value is not None for key, value in fields.items() if key is not None)
@@ -121,7 +194,7 @@ def _csv_row(place: str, columns: list[str], fields: dict) -> _Row:
     spans: dict[str, Span | str] = {}
     for column in (name for name in columns if name.startswith(SPAN)):
         spans[column.removeprefix(SPAN)] = _csv_span(place, column, fields[column], fields["text"])
-    return _Row(place, {k: v for k, v in fields.items() if not k.startswith(SPAN)}, spans)
+    return _Row(place, line, {k: v for k, v in fields.items() if not k.startswith(SPAN)}, spans)
 
 
 def _csv_span(place: str, column: str, value: str, text: str) -> Span | str:
@@ -140,10 +213,10 @@ def _jsonl_rows(path: Path) -> Iterator[_Row]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _jsonl_row(f"{path}, line {number}", line.strip())
+                yield _jsonl_row(f"{path}, line {number}", number, line.strip())
 
 
-def _jsonl_row(place: str, line: str) -> _Row:
+def _jsonl_row(place: str, number: int, line: str) -> _Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -162,7 +235,9 @@ def _jsonl_row(place: str, line: str) -> _Row:
         if isinstance(value, (list, dict)):
             raise ValueError(f"{place}: {name} = {value!r} must be a string or a number")
     fields = {name: "" if value is None else str(value) for name, value in row.items()}
-    return _Row(place, fields, {name: _json_span(place, name, spans[name]) for name in spans})
+    return _Row(
+        place, number, fields, {name: _json_span(place, name, spans[name]) for name in spans}
+    )
 
 
 def _json_span(place: str, name: str, value: object) -> Span | str:
@@ -193,14 +268,13 @@ def _placed(place: str, text: str, name: str, span: Span | str) -> Span:
         return span
     if not span.strip():
         raise ValueError(f"{place}: span {name!r} is empty; it needs a place or words of the text")
-    # a look-ahead counts occurrences that overlap as well
-    count = len(re.findall(f"(?={re.escape(span)})", text))
-    if count != 1:
+    try:
+        return find(text, span)
+    except ValueError as error:
         raise ValueError(
-            f"{place}: span {name!r}: {span!r} occurs {count} times in {text[:80]!r}; words must "
-            "occur exactly once, else write their place"
-        )
-    return find(text, span)
+            f"{place}: span {name!r}: {error}. Words must occur exactly once, else write their "
+            "place"
+        ) from None
 
 
 def _filled(row: _Row, name: str) -> str:

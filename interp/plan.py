@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -62,6 +62,26 @@ class Plan:
         """A copy as JSON would give it back."""
         return json.loads(json.dumps(asdict(self), default=dict))
 
+    @classmethod
+    def from_dict(cls, stored: Mapping, where: object) -> "Plan":
+        """The plan that a file holds, as `as_dict` gave it.
+
+        Raises:
+            ValueError: it is of another format, or lacks or adds an entry; names `where`.
+        """
+        form = stored.get("format")
+        if form != FORMAT:
+            raise ValueError(
+                f"{where} has format {form}, and this version reads format {FORMAT}: extract "
+                "again, or read it with the version that wrote it"
+            )
+        names, known = set(stored) - {"source"}, {entry.name for entry in fields(cls)}
+        if names != known:
+            raise ValueError(
+                f"{where} is no plan: entries {', '.join(sorted(names ^ known))} differ"
+            )
+        return cls(**{name: stored[name] for name in known})
+
     def key(self) -> str:
         """SHA-256 of the plan."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
@@ -105,7 +125,9 @@ def _model_changes(old: Mapping, new: Mapping) -> list[str]:
     parts = []
     if old.get("files") and new.get("files") and old["files"] != new["files"]:
         parts.append(_entries(old["files"], new["files"]))
-    for key in ("tokenizer", "dtype", "folded"):
+    # files, dtype and folding, where they differ, say it of the parameters
+    told = parts or any(key in old and old[key] != new.get(key) for key in ("dtype", "folded"))
+    for key in (*(() if told else ("parameters",)), "config", "tokenizer", "dtype", "folded"):
         if key in old and key in new and old[key] != new[key]:
             parts.append(f"{key} {_short(old[key])} -> {_short(new[key])}")
     return parts

@@ -1,7 +1,8 @@
 """Texts with spans in a file of their own, for more of them than memory should hold.
 
 One JSON object a line, `{"text": ..., "spans": {"<name>": [start, stop]}}`, or a list of such pairs
-for a span of several stretches. Only where each line begins is kept in memory, 8 bytes a text.
+for a span of several stretches; `"add_special_tokens": false` for a text that brings its own. Only
+where each line begins is kept in memory, 8 bytes a text.
 """
 
 import json
@@ -14,6 +15,9 @@ import numpy as np
 from interp.files import whole
 from interp.positions import Sample
 
+SPECIAL = "add_special_tokens"
+"""Entry of a line whose text brings its own special tokens."""
+
 
 class SampleFile(Sequence[Sample]):
     """A sequence of samples that are read when they are asked for.
@@ -24,12 +28,16 @@ class SampleFile(Sequence[Sample]):
     def __init__(self, path: Path | str):
         """Raises ValueError for a file without lines, FileNotFoundError for none."""
         self.path = Path(path).resolve()
-        starts = [0]
+        starts, lines, begin = [], [], 0
         with self.path.open("rb") as file:
-            starts += [file.tell() for _ in iter(file.readline, b"")]
-        if len(starts) == 1:
+            for number, line in enumerate(iter(file.readline, b""), start=1):
+                if line.strip():  # an editor may leave blank lines
+                    starts.append(begin)
+                    lines.append(number)
+                begin = file.tell()
+        if not starts:
             raise ValueError(f"{self.path} has no lines; each is a text with spans")
-        self._starts = np.array(starts[:-1])
+        self._starts, self._lines = np.array(starts), np.array(lines)
 
     @classmethod
     def write(cls, path: Path | str, samples: Iterable[Sample]) -> "SampleFile":
@@ -37,6 +45,8 @@ class SampleFile(Sequence[Sample]):
         with whole(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             for sample in samples:
                 line = {"text": sample.text, "spans": dict(sample.spans)}
+                if not sample.add_special_tokens:
+                    line[SPECIAL] = False
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return cls(path)
 
@@ -45,7 +55,8 @@ class SampleFile(Sequence[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         with self.path.open("rb") as file:
-            for number, line in enumerate(file):
+            lines = (line for line in file if line.strip())
+            for number, line in enumerate(lines):
                 yield self._sample(number, line)
 
     @overload
@@ -63,13 +74,11 @@ class SampleFile(Sequence[Sample]):
     def _sample(self, number: int, line: bytes) -> Sample:
         try:
             row = json.loads(line)
-            spans = {name: _stretches(span) for name, span in row["spans"].items()}
-            return Sample(row["text"], spans)
+            if unknown := set(row) - {"text", "spans", SPECIAL}:
+                raise ValueError(
+                    f"unknown entries {sorted(unknown)}; valid: text, spans, {SPECIAL}"
+                )
+            return Sample(row["text"], row["spans"], row.get(SPECIAL, True))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            where = f"{self.path}, line {number + 1}"
+            where = f"{self.path}, line {self._lines[number]}"
             raise ValueError(f"{where}: no sample: {error!r} in {line[:60]!r}") from error
-
-
-def _stretches(span: list) -> tuple:
-    """JSON's lists as the tuples that a sample holds, and that its fingerprint is made of."""
-    return tuple(tuple(part) if isinstance(part, list) else part for part in span)

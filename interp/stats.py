@@ -20,6 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 from scipy.stats import false_discovery_control
+from scipy.stats import t as student
+
+TIE = 1e-6
+"""Difference, relative to a cell's largest value, up to which two statistics are one value. Scores
+that are equal in exact arithmetic come out up to 5e-7 of their size apart where the true labels are
+scored in float64 and their permutations in float32, whose rounding is 6e-8 a term."""
 
 
 @dataclass(frozen=True)
@@ -74,26 +80,29 @@ def permutation_test(
     defined = np.isfinite(observed) & np.isfinite(null).all(axis=0)
     values = np.concatenate([observed[None], null])[:, defined]  # [B + 1, defined cells]
     mean, sd = values[1:].mean(axis=0), values[1:].std(axis=0)
-    varies = np.ptp(values, axis=0) > 0
+    tie = TIE * np.abs(values).max(axis=0, initial=0.0)
+    varies = np.ptp(values, axis=0) > 2 * tie
     spread = np.where(varies, values.std(axis=0), 1.0)
     # A cell that never varies has no studentised value; -inf keeps it from setting the maximum.
     studentised = np.where(varies, (values - values.mean(axis=0)) / spread, -np.inf)
     largest = studentised.max(axis=1, initial=-np.inf)
+    # where the observed value ties with others, each of them counts against it
+    reached = np.where(varies, studentised[0] - tie / spread, -np.inf)
 
     def on_grid(cells: np.ndarray) -> np.ndarray:
         grid = np.full(observed.shape, np.nan)
         grid[defined] = cells
         return grid
 
-    informative = (sd > 0) & (np.ptp(values[1:], axis=0) > 0)
+    informative = (sd > 0) & (np.ptp(values[1:], axis=0) > 2 * tie)
     z = np.divide(values[0] - mean, sd, out=np.full_like(mean, np.nan), where=informative)
     return PermutationTest(
         observed=observed,
         mean=on_grid(mean),
         sd=on_grid(sd),
         z=on_grid(z),
-        p=on_grid((values >= values[0]).mean(axis=0)),
-        p_family=on_grid((largest[:, None] >= studentised[0]).mean(axis=0)),
+        p=on_grid((values >= values[0] - tie).mean(axis=0)),
+        p_family=on_grid((largest[:, None] >= reached).mean(axis=0)),
         floor=1 / len(values),
     )
 
@@ -132,6 +141,53 @@ def permute_groups(
         )
     order = rng.permuted(np.tile(np.arange(len(label)), (n_permutations, 1)), axis=1)
     return label[order][:, member]
+
+
+def group_weights(
+    groups: Shaped[np.ndarray, " n"], n_draws: int, rng: np.random.Generator
+) -> Float[np.ndarray, "draws n"]:
+    """Weights of rows in a Bayesian bootstrap over groups (Rubin 1981), of mean 1.
+
+    No group is ever left out, so what is fitted with them never lacks a class, as it would on
+    resamples of few groups.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    return rng.dirichlet(np.ones(len(names)), size=n_draws)[:, member] * len(names)
+
+
+def refit_interval(
+    estimate: float,
+    draws: Float[np.ndarray, " draws"],
+    n_groups: int,
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """Student's interval of a held-out score, from draws in which everything was fitted anew.
+
+    A bootstrap of fixed held-out predictions leaves out that they share their training rows: such
+    95 % intervals held the truth in 74 to 87 % of data sets, where those of refits held it in 96 %
+    of 8 groups or of 20 (and in 99 % where every row is a group). A jackknife with refits doubles
+    the width, because an accuracy jumps.
+
+    Args:
+        estimate: The score on everything.
+        draws: The score, fitted and counted with the weights of each draw of `group_weights`.
+        n_groups: Number of groups, whose degrees of freedom the interval has.
+        level: Confidence level.
+        bounds: What the score cannot exceed.
+
+    Raises:
+        ValueError: fewer than three groups, or draws on a tenth of which it is undefined.
+    """
+    defined = draws[np.isfinite(draws)]
+    if n_groups < 3 or len(defined) < max(2, 0.9 * len(draws)):
+        raise ValueError(
+            f"{n_groups} groups, and the score defined on {len(defined)} of {len(draws)} draws: "
+            "an interval needs more groups"
+        )
+    half = student.ppf((1 + level) / 2, n_groups - 1) * defined.std()
+    return float(max(bounds[0], estimate - half)), float(min(bounds[1], estimate + half))
 
 
 def bootstrap_interval(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planted_texts import SETTINGS, few_words
 from tiny_models import tiny_hf, tiny_tokenizer
-from trained_gpt2 import birthdays, recall, trained_gpt2
+from trained_gpt2 import birthdays
 
 from interp.extract import extract
 from interp.intervene import active, patch
@@ -106,9 +106,8 @@ READ = 2
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    hf, tokenizer = trained_gpt2()
-    assert recall(hf, tokenizer) > 0.95  # else the model is not what the tests below take it for
+def trained(copying_gpt2, tmp_path_factory):
+    hf, tokenizer = copying_gpt2
     model = load(copy.deepcopy(hf), tokenizer=tokenizer)
     samples, days = birthdays(365, seed=3)
     category = np.searchsorted(FIRST_DAY, days, side="right") - 1

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from trained_gpt2 import birthdays, recall, trained_gpt2
+from trained_gpt2 import birthdays
 
 from interp.extract import extract
 from interp.model import load, resid_post, residual_stream
@@ -13,9 +13,8 @@ from interp.store import by_position
 
 
 @pytest.fixture(scope="module")
-def grid():
-    hf, tokenizer = trained_gpt2()
-    assert recall(hf, tokenizer) > 0.95  # else the model is not what the tests below take it for
+def grid(copying_gpt2):
+    hf, tokenizer = copying_gpt2
     model = load(copy.deepcopy(hf), tokenizer=tokenizer)
     samples, days = birthdays(365, seed=3)
     got = extract(model, samples, hooks=residual_stream(model), batch_size=64, progress=False)

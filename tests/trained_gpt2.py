@@ -4,10 +4,11 @@ It gives the GPT-2 family a model whose behaviour is known: to say the date afte
 have the date there.
 """
 
-from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -43,9 +44,18 @@ def _tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-@cache
-def trained_gpt2() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
-    """The model and its word-level tokenizer."""
+def trained_gpt2(directory: Path) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+    """The model and its word-level tokenizer, trained by the first who asks in a directory."""
+    with FileLock(directory / "trained.lock"):
+        if not (directory / "trained").exists():
+            model, tokenizer = _trained()
+            model.save_pretrained(directory / "trained")
+            tokenizer.save_pretrained(directory / "trained")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory / "trained")
+    return GPT2LMHeadModel.from_pretrained(directory / "trained").eval(), tokenizer
+
+
+def _trained() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     texts = [sample.text for sample in birthdays(1460, seed=7)[0]]
     tokenizer = _tokenizer(texts)
     ids = torch.tensor([tokenizer(text).input_ids for text in texts])

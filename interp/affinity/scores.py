@@ -4,10 +4,9 @@ A logit by itself says nothing: heads differ in scale and in the logit they give
 score is therefore stated as a z value and a two-sided p value under the null of unrelated vectors:
 isotropic ones by default, or with the mean and covariance of given residuals.
 
-What is scored is a direction. Before the norm a vector's length counts only beside the epsilon
-under its root, which takes 4 % from a unit vector of 4,096 numbers and all from a short one, and
-nothing from a residual stream. So vectors are taken at a length at which it has no part;
-`interp.affinity.logits` gives the logit at a vector's own length.
+The null is one of directions: before the norm a vector's length counts only beside the epsilon
+under its root, which takes 4 % from a unit vector of 4,096 numbers, all from a far shorter one, and
+nothing from a residual stream. So z and p take every vector at a length at which it has no part.
 """
 
 from dataclasses import dataclass
@@ -36,11 +35,10 @@ class Scores:
     """Attention logits and where they lie in their null."""
 
     raw: Float[Tensor, "heads *pairs"]
-    """The logit as the model computes it for long vectors of these directions, after the softcap;
-    for a difference of two models, other minus base of the logits before the cap, which is what the
-    null describes."""
+    """The logit as the model computes it, after the softcap; for a difference of two models, other
+    minus base of the logits before the cap, which is what the null describes."""
     z: Float[Tensor, "heads *pairs"]
-    """(logit before the cap - mean) / sd."""
+    """(logit of the directions, before the cap - mean) / sd."""
     p: Float[Tensor, "heads *pairs"]
     """P(|Z| >= |z|) under the null's own tail, which is heavier than a normal one."""
     null: Null
@@ -60,8 +58,8 @@ def qk(
 
     Args:
         forms: One block's attention.
-        X_query: Residual vectors or directions, one a row; what counts is their
-            direction, whatever their length.
+        X_query: Residual vectors or directions, one a row. `raw` takes each at its own length; z
+            and p do not depend on it.
         X_key: The same for the keys. Where a key is the query's own vector, use `qk_self`: its
             null is another.
         distance: Key position - query position, 0 or negative under a causal mask; over several
@@ -75,7 +73,9 @@ def qk(
             distance, fewer than two residuals.
     """
     found = null(forms, "independent", distance=distance, residuals=residuals, seed=seed)
-    return _scores(forms, _products(forms, X_query, X_key, distance), found)
+    raw = capped(forms, _products(forms, X_query, X_key, distance))
+    query, key = directions(forms, X_query), directions(forms, X_key)
+    return _scores(raw, _products(forms, query, key, distance), found)
 
 
 def qk_self(
@@ -91,7 +91,8 @@ def qk_self(
     Arguments and errors as for `qk`.
     """
     found = null(forms, "self", distance=distance, residuals=residuals, seed=seed)
-    return _scores(forms, _self_products(forms, X, distance), found)
+    raw = capped(forms, _self_products(forms, X, distance))
+    return _scores(raw, _self_products(forms, directions(forms, X), distance), found)
 
 
 def qk_difference(
@@ -112,8 +113,11 @@ def qk_difference(
     """
     options = {"distance": distance, "residuals": residuals, "seed": seed}
     found = difference_null(base, other, "independent", **options)
-    change = _products(other, X_query, X_key, distance) - _products(base, X_query, X_key, distance)
-    return _scores(None, change, found)
+    raw, change = (
+        _products(other, query, key, distance) - _products(base, query, key, distance)
+        for query, key in ((X_query, X_key), (directions(base, X_query), directions(base, X_key)))
+    )
+    return _scores(raw, change, found)
 
 
 def qk_self_difference(
@@ -129,8 +133,11 @@ def qk_self_difference(
     as for `qk_difference`."""
     options = {"distance": distance, "residuals": residuals, "seed": seed}
     found = difference_null(base, other, "self", **options)
-    change = _self_products(other, X, distance) - _self_products(base, X, distance)
-    return _scores(None, change, found)
+    raw, change = (
+        _self_products(other, vectors, distance) - _self_products(base, vectors, distance)
+        for vectors in (X, directions(base, X))
+    )
+    return _scores(raw, change, found)
 
 
 def effective_rank(forms: Forms, *, distance: Distance) -> Float[Tensor, " heads"]:
@@ -150,19 +157,16 @@ def effective_rank(forms: Forms, *, distance: Distance) -> Float[Tensor, " heads
 
 
 def _products(forms: Forms, X_query: Tensor, X_key: Tensor, distance: Distance) -> Tensor:
-    X_query, X_key = directions(forms, X_query), directions(forms, X_key)
     k = per_query_head(forms, turned(forms, keys(forms, X_key), distance))
     return forms.tau * einsum(queries(forms, X_query), k, "head n e, head m e -> head n m")
 
 
 def _self_products(forms: Forms, X: Tensor, distance: Distance) -> Tensor:
-    X = directions(forms, X)
     k = per_query_head(forms, turned(forms, keys(forms, X), distance))
     return forms.tau * einsum(queries(forms, X), k, "head n e, head n e -> head n")
 
 
-def _scores(forms: Forms | None, product: Tensor, found: Null) -> Scores:
-    """Scores of products before the cap; capped for one model, not for a difference."""
+def _scores(raw: Tensor, product: Tensor, found: Null) -> Scores:
+    """Scores of products before the cap, beside the logits as the model computes them."""
     z = found.z(product)
-    raw = product if forms is None else capped(forms, product)
     return Scores(raw, z, found.p(z), found)

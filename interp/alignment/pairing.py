@@ -14,15 +14,19 @@ each moment adds up. So z is exact. p follows from the three moments by Pearson'
 distribution, or from all arrangements where they can be counted.
 """
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import factorial, prod
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from scipy.stats import pearson3
 
-from interp.alignment.scores import OK, Scores, cosines
+from interp import arrays
+from interp.alignment.scores import OK, Scores, collapsed, cosines, taken
+from interp.arrays import Arraylike
 
 ENUMERATED = factorial(7)
 """Up to this many arrangements p is counted rather than approximated."""
@@ -55,35 +59,82 @@ class Pairing:
 
 
 def matched_vs_scrambled(
-    A: Float[np.ndarray, "n d"],
-    B: Float[np.ndarray, "m e"],
-    strata: Shaped[np.ndarray, " labels"] | None = None,
+    A: Arraylike,
+    B: Arraylike,
+    strata: Arraylike | None = None,
     *,
+    groups: Arraylike | None = None,
     centre: bool = False,
 ) -> Pairing:
     """Mean cosine of pairs against scrambled pairs: `pairing_test` of `cosines(A, B)`.
 
-    `A` and `B` have one shape, [n, d]; rows of one number are a pair. Raises ValueError where those
-    functions do, and for a stratum of one pair, which no scrambling can move.
+    `A` and `B` have one shape, [n, d]; rows of one number are a pair. Pairs that are equal on both
+    sides are one group by construction, with a warning. Raises ValueError where those functions do,
+    and for a stratum of one pair or group, which no scrambling can move.
     """
+    A, B = taken(A, B)
     scores = cosines(A, B, centre=centre)
     rows_of = strata_rows(len(A), strata)
-    alone = [name for name, rows in rows_of.items() if len(rows) < 2]
+    if groups is None:
+        groups = one_group_each(A, B, list(rows_of.values()))
+    groups = arrays.groups(groups, len(A))
+    alone = [name for name, rows in rows_of.items() if len(np.unique(groups[rows])) < 2]
     if alone:
         raise ValueError(
             f"stratum {alone[0]!r} holds 1 pair, which cannot be scrambled; merge or drop it "
             f"(strata: {', '.join(rows_of)})"
         )
-    return pairing_test(scores, strata)
+    return pairing_test(scores, strata, groups=groups)
 
 
-def pairing_test(scores: Scores, strata: Shaped[np.ndarray, " labels"] | None = None) -> Pairing:
+def one_group_each(
+    A: np.ndarray, B: np.ndarray, strata: Sequence[np.ndarray] = ()
+) -> Int[np.ndarray, " n"]:
+    """A group for each pair, but one for pairs that are equal on both sides, told in a warning.
+
+    Where that would leave the rows of a stratum one group, nothing varies there, which the test
+    says by itself; pairs then stay as they are.
+    """
+    both = np.concatenate([A.astype(np.float64), B.astype(np.float64)], axis=1)
+    member = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    if len(np.unique(member)) < 2 or any(len(np.unique(member[rows])) < 2 for rows in strata):
+        return np.arange(len(member))
+    if copies := len(member) - len(np.unique(member)):
+        first = int(np.flatnonzero(np.bincount(member)[member] > 1)[0])
+        warnings.warn(
+            f"{copies} of {len(member)} pairs repeat another on both sides (row {first} and "
+            "others): they are one group each. Pass groups= to say otherwise",
+            stacklevel=3,
+        )
+    return member
+
+
+def pairing_test(
+    scores: Scores,
+    strata: Arraylike | None = None,
+    *,
+    groups: Arraylike | None = None,
+    n_permutations: int = 199,
+    seed: int = 0,
+) -> Pairing:
     """The diagonal of `scores` against all pairings, or all that stay within `strata`.
 
     A template shared within a category makes strangers of other categories unlike, which inflates
     the unstratified z; give the category as strata, and report both. A stratum of one pair is
-    silent. Raises ValueError unless there is a label for each pair.
+    silent. Pairs that are copies or paraphrases of one another are exchanged together: give the
+    `groups` they form, each within one stratum, whose scores are then averaged. Scores that rest on
+    something fitted (`heldout_procrustes`) are tested by `n_permutations` re-pairings of whole
+    groups, with everything fitted anew; `seed` draws them. Raises ValueError unless there is a
+    label for each pair, and for a group in two strata.
     """
+    n = len(scores.values)
+    strata = None if strata is None else arrays.labels(strata, n, name="strata")
+    groups = scores.groups if groups is None else groups
+    member = None if groups is None else np.unique(arrays.groups(groups, n), return_inverse=True)[1]
+    if scores.refit is not None and scores.status == OK:
+        return _refitted(scores, strata, member, n_permutations, seed)
+    if member is not None and len(np.unique(member)) < n:
+        scores, strata = collapsed(scores, member), _of_groups(strata, member)
     rows_of = strata_rows(len(scores.values), strata)
     if scores.status != OK:
         return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, scores.status, ())
@@ -105,15 +156,69 @@ def pairing_test(scores: Scores, strata: Shaped[np.ndarray, " labels"] | None = 
     return Pairing(matched, expected, sd / n, z, _p(spoken, z, sd), OK, silent)
 
 
-def strata_rows(
-    n: int, strata: Shaped[np.ndarray, " labels"] | None
-) -> dict[str, Int[np.ndarray, " _"]]:
+def _of_groups(strata: np.ndarray | None, member: np.ndarray) -> np.ndarray | None:
+    """The stratum of each group."""
+    if strata is None:
+        return None
+    first = np.unique(member, return_index=True)[1]
+    split = np.flatnonzero(strata != strata[first][member])
+    if split.size:
+        raise ValueError(
+            f"the group of row {split[0]} lies in two strata, {strata[first][member][split[0]]!r} "
+            f"and {strata[split[0]]!r}; a group is exchanged within one"
+        )
+    return strata[first]
+
+
+def _refitted(
+    scores: Scores,
+    strata: np.ndarray | None,
+    member: np.ndarray | None,
+    n_permutations: int,
+    seed: int,
+) -> Pairing:
+    """By re-pairings within strata, everything fitted anew for each; groups of one size change
+    places with one another, row by row."""
+    assert scores.refit is not None
+    n = len(scores.values)
+    member = np.arange(n) if member is None else member
+    sizes = np.bincount(member)[member]
+    within = np.zeros(n, dtype=int) if strata is None else strata
+    kinds = np.array([f"{name}, {size}" for name, size in zip(within, sizes, strict=True)])
+    rng = np.random.default_rng(seed)
+    sums = [scores.refit(_repaired(member, kinds, rng)) for _ in range(n_permutations)]
+    observed = scores.refit(np.arange(n))
+    mean, sd = float(np.mean(sums)), float(np.std(sums))
+    if sd <= 1e-12 * max(1.0, abs(observed)):
+        reason = "re-pairing changes nothing"
+        return Pairing(observed / n, mean / n, 0.0, np.nan, np.nan, reason, ())
+    tied = 1e-9 * abs(observed)  # sums over folds in another order
+    p = (1 + sum(s >= observed - tied for s in sums)) / (n_permutations + 1)
+    return Pairing(observed / n, mean / n, sd / n, (observed - mean) / sd, float(p), OK, ())
+
+
+def _repaired(
+    member: Int[np.ndarray, " n"], kinds: np.ndarray, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """For each row the row whose partner it gets."""
+    order = np.arange(len(member))
+    rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+    kind_of = np.array([kinds[rows[0]] for rows in rows_of])
+    for kind in np.unique(kind_of):
+        groups = np.flatnonzero(kind_of == kind)
+        for group, other in zip(groups, rng.permutation(groups), strict=True):
+            order[rows_of[group]] = rows_of[other]
+    return order
+
+
+def strata_rows(n: int, strata: Arraylike | None) -> dict[str, Int[np.ndarray, " _"]]:
     """Rows of each stratum by name; without strata all rows are one. Raises ValueError unless there
     is a label for each row."""
     if strata is None:
         return {"all": np.arange(n)}
     if len(strata) != n:
         raise ValueError(f"{len(strata)} strata labels for {n} pairs")
+    strata = arrays.labels(strata, n, name="strata")
     names, member = np.unique(strata, return_inverse=True)
     return {str(name): np.flatnonzero(member == number) for number, name in enumerate(names)}
 

@@ -5,10 +5,13 @@ the pairs, the rest what scrambling them would give. Cosines say how close two t
 whether a text finds its partner among all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+from interp.arrays import Arraylike, activations, rounding
 
 OK = "ok"
 """Status of a matrix or a test that is defined."""
@@ -24,11 +27,14 @@ class Scores:
     """Differences up to this size are rounding of the activations and count as ties."""
     status: str
     """`ok`, or why the scores are undefined."""
+    refit: Callable[[np.ndarray], float] | None = None
+    """Where something was fitted on the pairs: from a re-pairing (row i with candidate order[i]) to
+    the pairs' sum after everything is fitted anew; a test then permutes instead of counting."""
+    groups: np.ndarray | None = None
+    """With `refit`, the groups that folds kept together and re-pairings exchange."""
 
 
-def cosines(
-    A: Float[np.ndarray, "n d"], B: Float[np.ndarray, "m e"], *, centre: bool = False
-) -> Scores:
+def cosines(A: Arraylike, B: Arraylike, *, centre: bool = False) -> Scores:
     """Cosine of every row of `A` with every row of `B`, both [n, d]; rows of one number are pairs.
 
     `centre` takes each side's mean away first: a direction that all texts of a language share
@@ -36,24 +42,73 @@ def cosines(
     a row has no direction. Raises ValueError for sides of different shape, fewer than three pairs
     and values that are not finite.
     """
-    _check(A, B)
-    # Rows that are equal up to the rounding of the stored dtype are equal: a cosine moves by a few
-    # units in the last place when each of its d terms does.
-    resolution = 8 * max(float(np.finfo(side.dtype).eps) for side in (A, B))
-    units, problems = [], []
-    for name, side in (("first", A), ("second", B)):
-        rows = side.astype(np.float64)
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        if centre:
-            rows -= rows.mean(axis=0)
-        left = np.linalg.norm(rows, axis=1, keepdims=True)
-        empty = np.flatnonzero(left[:, 0] <= resolution * length[:, 0])
-        if empty.size:
-            problems.append(_without_direction(name, empty, len(rows), centre))
-        units.append(np.divide(rows, left, out=np.full_like(rows, np.nan), where=left > 0))
-    if problems:
+    A, B = taken(A, B)
+    sides = [_Side.of(name, rows, centre) for name, rows in (("first", A), ("second", B))]
+    resolution = sum(
+        one.rounding * one.stored * other.kept for one, other in (sides, reversed(sides))
+    )
+    # sums in another order, of float32 kernels
+    resolution = max(resolution, rounding(np.result_type(A.dtype, np.float32)))
+    if problems := [side.problem for side in sides if side.problem]:
         return Scores(np.full((len(A), len(A)), np.nan), resolution, "; ".join(problems))
-    return Scores(units[0] @ units[1].T, resolution, OK)
+    return Scores(sides[0].units @ sides[1].units.T, resolution, OK)
+
+
+def taken(A: Arraylike, B: Arraylike) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as arrays of floats in their own precision, checked.
+
+    Raises:
+        ValueError: sides of different shape, fewer than three pairs, or values that are not finite.
+    """
+    A, B = (
+        activations(side, name=f"the {n} side", widen=False)
+        for side, n in ((A, "first"), (B, "second"))
+    )
+    _check(A, B)
+    return A, B
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Unit rows of one side, and how the rounding of what was stored reaches their cosines.
+
+    A coordinate's rounding is relative to that coordinate, and those of d coordinates are
+    independent, so a cosine moves by the rounding times sqrt(sum x_i^2 y_i^2) <= |x|_4 |y|_4. That
+    is 1 / sqrt(d) where coordinates are alike, and 1 where one dimension holds the whole row.
+    """
+
+    units: np.ndarray
+    rounding: float
+    stored: float
+    """Largest |x|_4 of the rows as stored, in lengths of what is left of them."""
+    kept: float
+    """Largest |x|_4 of the unit rows."""
+    problem: str
+
+    @classmethod
+    def of(cls, name: str, given: np.ndarray, centre: bool) -> "_Side":
+        rows = given.astype(np.float64)
+        own = rounding(given.dtype)
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        left = rows - rows.mean(axis=0) if centre else rows
+        size = np.linalg.norm(left, axis=1, keepdims=True)
+        empty = np.flatnonzero(size[:, 0] <= own * length[:, 0])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            units, stored = left / size, rows / size
+        return cls(
+            units,
+            own,
+            float(np.nanmax((stored**4).sum(axis=1), initial=0.0) ** 0.25),
+            float(np.nanmax((units**4).sum(axis=1), initial=0.0) ** 0.25),
+            _without_direction(name, empty, len(rows), centre) if empty.size else "",
+        )
+
+
+def collapsed(scores: Scores, member: Int[np.ndarray, " n"]) -> Scores:
+    """Scores of groups with groups: means over all their rows, so that a copy counts once."""
+    inside = np.eye(member.max() + 1)[member]
+    inside /= inside.sum(axis=0)
+    return replace(scores, values=inside.T @ scores.values @ inside)
 
 
 def hits(scores: Scores, k: int = 1, *, backward: bool = False) -> Scores:

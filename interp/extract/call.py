@@ -16,8 +16,7 @@ from interp.extract.ray_workers import on_ray
 from interp.extract.worker import Worker
 from interp.files import Place, place
 from interp.intervene import active
-from interp.model import source
-from interp.positions import Sample
+from interp.model import dropout, foreign, source
 from interp.store import Activations, Row, Store, Writer
 
 Executor = Literal["local", "rank", "ray"]
@@ -26,10 +25,10 @@ Executor = Literal["local", "rank", "ray"]
 
 def extract(
     model: TransformerBridge,
-    samples: Sequence[Sample],
+    samples: Sequence,
     *,
-    hooks: Sequence[str],
-    positions: Sequence[str] | None = None,
+    hooks: str | Sequence[str],
+    positions: str | Sequence[str] | None = None,
     rule: str | Mapping[str, str] = "last",
     out: str | Path | UPath | None = None,
     batch_size: int = 16,
@@ -43,11 +42,11 @@ def extract(
 
     Args:
         model: A bridge from `interp.model.load`, or any TransformerBridge.
-        samples: Texts with named spans.
-        hooks: Hook names; their tensors must begin with the axes batch and position.
-        positions: Names of spans to read; by default all that the first sample has.
+        samples: Texts with named spans, `Sample`s.
+        hooks: Hook names, or one; their tensors must begin with the axes batch and position.
+        positions: Names of spans to read, or one; by default all that the first sample has.
         rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or
-            rules by position name (`last` for those not named).
+            rules by position name (`last` for positions that it does not name).
         out: Directory of a store, or its address (`s3://...`), `{key}` standing for the start of
             the plan's hash; None keeps everything in memory. A store that is there in part is
             completed, a complete one is verified and opened.
@@ -68,8 +67,10 @@ def extract(
         RuntimeError: `Unfinished`, as other ranks' shards are not written; `Locked`, as another
             process writes the store; or workers of Ray keep dying at one shard.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}; it must be at least 1")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size!r}; it must be a whole number of at least 1")
+    if loader is not None and executor != "ray":
+        raise ValueError(f"loader is for executor='ray'; {executor!r} computes with this model")
     _refuse_edited(model, out)
     _check_executor(executor, workers, out)
     rank = rank_of_environment() if executor == "rank" else None
@@ -105,10 +106,23 @@ def _to_disk(
 
 
 def _refuse_edited(model: TransformerBridge, out: object) -> None:
-    if out is not None and (edited := active(model)):
+    if dropping := dropout(model):
+        raise ValueError(
+            f"the model is in training mode and drops out at random ({dropping}): call model.eval()"
+        )
+    if out is None:
+        return
+    if edited := active(model):
         raise ValueError(
             f"a context edits {', '.join(edited)}: a store on disk would pass for the unedited "
             "model's; use out=None inside of it"
+        )
+    if attached := foreign(model):
+        more = f" and {len(attached) - 3} more" if len(attached) > 3 else ""
+        raise ValueError(
+            f"somebody's hooks or forwards are on {', '.join(attached[:3])}{more}: a store on disk "
+            "would pass for the model without them; remove them (model.reset_hooks(), or the "
+            "handles of torch), or use out=None"
         )
 
 

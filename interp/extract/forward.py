@@ -1,11 +1,14 @@
 """A forward pass that keeps what is wanted of some hooks' tensors, and stops at the last one."""
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 
 import torch
 from jaxtyping import Int
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
+from interp.model import turn
 
 
 def forward(
@@ -21,16 +24,19 @@ def forward(
         ValueError: a hook does not fire.
     """
     got: dict[str, torch.Tensor] = {}
+    own = get_ident()
 
     def hook_for(name: str) -> tuple[str, Callable]:
         def hook_fn(tensor: torch.Tensor, hook: object) -> None:  # noqa: ARG001 (TransformerLens's signature)
+            if get_ident() != own:  # a pass of another thread
+                return
             got[name] = read(tensor)
             if len(got) == len(hooks):
                 raise StopAtLayerException(tensor)
 
         return name, hook_fn
 
-    with torch.no_grad():
+    with turn(model), torch.no_grad():
         model.run_with_hooks(
             ids,
             fwd_hooks=[hook_for(name) for name in hooks],

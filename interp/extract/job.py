@@ -59,9 +59,9 @@ class Job:
 def plan_for(
     model: TransformerBridge,
     origin: Source,
-    samples: Sequence[Sample],
-    hooks: Sequence[str],
-    positions: Sequence[str] | None,
+    samples: Sequence,
+    hooks: str | Sequence[str],
+    positions: str | Sequence[str] | None,
     rule: str | Mapping[str, str],
     dtype: str | None,
 ) -> Plan:
@@ -70,11 +70,10 @@ def plan_for(
     Raises:
         ValueError: no samples, hooks or positions, or unknown hooks, rules or dtype.
     """
-    if not samples:
-        raise ValueError("there are no samples to extract from")
+    _check_samples(samples)
     if not hooks:
         raise ValueError("there are no hooks to read; points(model) lists them")
-    names = tuple(samples[0].spans) if positions is None else tuple(positions)
+    names = tuple(samples[0].spans) if positions is None else _distinct("positions", positions)
     rules = _rules(rule, names)
     if not names:
         raise ValueError("there are no positions to read: the first sample has no spans")
@@ -82,7 +81,7 @@ def plan_for(
         dtype = "bfloat16" if model.cfg.dtype == torch.bfloat16 else "float32"
     if dtype not in DTYPES:
         raise ValueError(f"cannot store as {dtype!r}; choose from {', '.join(DTYPES)}")
-    wanted = tuple(dict.fromkeys(hooks))
+    wanted = _distinct("hooks", hooks)
     check_hooks(model, wanted)
     found = shapes(model, wanted)
     one = sum(int(np.prod(shape)) for shape in found.values()) * len(names)
@@ -100,7 +99,34 @@ def plan_for(
     )
 
 
+def _check_samples(samples: object) -> None:
+    if isinstance(samples, str | Mapping) or not isinstance(samples, Sequence):
+        raise ValueError(f"samples must be a list of Sample, not {type(samples).__name__}")
+    if not samples:
+        raise ValueError("there are no samples to extract from")
+    # the first stands for all: a file of samples makes them when they are asked for
+    if not isinstance(samples[0], Sample):
+        raise ValueError(
+            f"samples holds {samples[0]!r}: give Sample(text, {{name: (start, stop)}}), a text "
+            "with the places to read; find(text, word) gives a place"
+        )
+
+
+def _distinct(argument: str, names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names in order, one string being one name."""
+    several = (names,) if isinstance(names, str) else tuple(names)
+    for name in several:
+        if not isinstance(name, str):
+            raise ValueError(f"{argument} holds {name!r}, which is no name")
+    return tuple(dict.fromkeys(several))
+
+
 def _rules(rule: str | Mapping[str, str], names: tuple[str, ...]) -> tuple[Rule, ...]:
+    if isinstance(rule, Mapping) and (unknown := [name for name in rule if name not in names]):
+        raise ValueError(
+            f"rule names the position {unknown[0]!r}, which is not read; positions: "
+            f"{', '.join(names)}"
+        )
     chosen = [rule.get(n, "last") if isinstance(rule, Mapping) else rule for n in names]
     for name in chosen:
         if name not in RULES:

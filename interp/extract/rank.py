@@ -38,7 +38,11 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank:
         if remainder or not 0 <= place < n:
             raise ValueError(
                 f"{number}={given[number]} and {world}={given[world]} are no rank of a world"
-                + (": number an array evenly, as in --array=0-7" if "ARRAY" in number else "")
+                + (
+                    ": number an array evenly and without gaps, as in --array=0-7"
+                    if "ARRAY" in number
+                    else ""
+                )
             )
         return Rank(place, n)
     pairs = "; ".join(f"{' and '.join(pair)} ({name})" for name, pair in LAUNCHERS.items())

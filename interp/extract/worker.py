@@ -14,6 +14,7 @@ from interp.batch import padded_batch
 from interp.extract.forward import forward
 from interp.extract.job import Job
 from interp.files import Place
+from interp.model import company, padding_id
 from interp.plan import DTYPES
 from interp.positions import Aligned, align
 from interp.store import Activations, Row, Shards
@@ -77,7 +78,7 @@ class Worker:
         aligned = self._align(rows)
         queue = np.argsort([len(a.ids) for a in aligned], kind="stable")
         while len(queue):
-            chosen = queue[: self._batch_size]
+            chosen = self._company([aligned[i] for i in queue[: self._batch_size]], queue)
             try:
                 got = self._run([aligned[i] for i in chosen])
             except torch.cuda.OutOfMemoryError:
@@ -86,8 +87,18 @@ class Worker:
             for hook, values in got.items():
                 self._check_finite(hook, values, rows[chosen])
                 tensors[hook][torch.from_numpy(places[chosen])] = values
-            queue = queue[self._batch_size :]
+            queue = queue[len(chosen) :]
             self._advance(len(chosen))
+
+    def _company(
+        self, aligned: list[Aligned], queue: Int[np.ndarray, " _"]
+    ) -> Int[np.ndarray, " _"]:
+        """The first of a queue that may share a batch: where a model computes otherwise beyond a
+        length, rows on both sides of it would change one another."""
+        config = self._model.original_model.config
+        sides = [company(config, len(a.ids)) for a in aligned]
+        same = next((i for i, side in enumerate(sides) if side != sides[0]), len(sides))
+        return queue[:same]
 
     def _align(self, rows: Int[np.ndarray, " row"]) -> list[Aligned]:
         return align(
@@ -95,6 +106,7 @@ class Worker:
             [self._job.samples[row] for row in rows],
             self._plan.positions,
             max_tokens=self._model.cfg.n_ctx,
+            n_vocabulary=self._model.original_model.get_input_embeddings().weight.shape[0],  # pyright: ignore[reportCallIssue]
             numbers=rows.tolist(),
         )
 
@@ -106,7 +118,7 @@ class Worker:
         tqdm.write(f"Out of GPU memory: going on with batch_size={self._batch_size}", sys.stderr)
 
     def _run(self, aligned: list[Aligned]) -> dict[str, torch.Tensor]:
-        model, pad = self._model, self._model.tokenizer.pad_token_id
+        model, pad = self._model, padding_id(self._model)
         batch = padded_batch(aligned, self._plan.rules, pad=pad, device=str(model.cfg.device))
         rows = torch.arange(len(aligned), device=batch.ids.device)[:, None, None]
 

@@ -1,7 +1,8 @@
 """The context managers: attach the hooks of an intervention, and remove them on every path out."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
 
 import numpy as np
 from transformer_lens.model_bridge import TransformerBridge
@@ -15,7 +16,7 @@ from interp.intervene.edits import (
     projecting_out,
     replacing,
 )
-from interp.intervene.hooks import Hook, Positions, Run, hooks_of, places_of, remove
+from interp.intervene.hooks import Hook, Places, Positions, Run, hooks_of, places_of, remove
 from interp.model import check_hooks
 
 
@@ -40,8 +41,8 @@ def steer(
     Raises:
         ValueError: as `intervening`; a vector of another shape, or with non-finite values.
     """
-    if not np.isfinite(strength):
-        raise ValueError(f"strength = {strength}; it must be finite")
+    if isinstance(strength, bool) or not np.isfinite(strength):
+        raise ValueError(f"strength = {strength}; it must be a finite number")
     edits = {name: adding(name, finite(name, v), strength) for name, v in vectors.items()}
     return intervening(model, edits, positions=positions)
 
@@ -88,18 +89,20 @@ def patch(
             named twice.
     """
     places = places_of(model, positions)
-    for row in places:
-        found, count = np.unique(row, return_counts=True)
+    if places.open:
+        raise ValueError(f"positions = {positions!r}: values are put at places that have an end")
+    for row in places.index:
+        found, count = row.unique(return_counts=True)
         if count.max() > 1:
-            raise ValueError(f"position {found[count.argmax()]} is named twice in {row.tolist()}")
+            twice = int(found[count.argmax()])
+            raise ValueError(f"position {twice} is named twice in {row.tolist()}")
     edits = {name: replacing(name, finite(name, v)) for name, v in values.items()}
     return intervening(model, edits, positions=positions)
 
 
-@contextmanager
 def intervening(
     model: TransformerBridge, edits: Mapping[str, Edit], *, positions: Positions | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Apply an edit of your own under each hook, while the context is open.
 
     An edit gets a copy of the activations [batch, position, ...], with the given positions along
@@ -113,7 +116,8 @@ def intervening(
         positions: Where; by default at every token, of the prompt and generated. Negative ones are
             refused, because a row's last token is not a fixed place: it moves in generation, and
             without a mask padding cannot be told from text. Pass an array [batch, 1] of
-            `attention_mask.sum(1) - 1` instead.
+            `attention_mask.sum(1) - 1` instead, and `slice(start, None)` for everything from a
+            position on, generated tokens included.
 
     Raises:
         ValueError: no edits; an unknown or switched-off hook; positions that are not integers,
@@ -122,21 +126,54 @@ def intervening(
             clean exit after a whole forward pass: a hook that never fired, a position that no
             sequence reached.
     """
+    if not isinstance(edits, Mapping):
+        raise ValueError(f"edits must be a mapping from hook names, not {type(edits).__name__}")
     if not edits:
         raise ValueError("there is nothing to edit; points(model) lists the hooks")
     check_hooks(model, edits)
     places = None if positions is None else places_of(model, positions)
-    run = Run(places)
-    with ExitStack() as stack:
-        stack.enter_context(
-            model.original_model.register_forward_pre_hook(run.begin, with_kwargs=True)
-        )
-        stack.enter_context(model.original_model.register_forward_hook(run.end))
-        for hook in hooks_of(model, edits, run):
-            # permanent, so that somebody's `reset_hooks` inside the block does not end it unseen
-            stack.callback(remove, hook.point, hook.point.add_hook(hook, is_permanent=True))
-        yield
-    run.check(edits)
+    hooks_of(model, edits, Run(places))  # whatever is wrong with a hook is said at the call
+    return _Intervention(model, dict(edits), places)
+
+
+class _Intervention(AbstractContextManager[None]):
+    """Hooks that are attached while it is open; it may be entered again once it is closed."""
+
+    def __init__(self, model: TransformerBridge, edits: dict[str, Edit], places: Places | None):
+        self._model, self._edits, self._places = model, edits, places
+        self._open: tuple[Run, ExitStack] | None = None
+
+    def __repr__(self) -> str:
+        state = "open" if self._open else "closed"
+        return f"<edits of {', '.join(self._edits)}, {state}>"
+
+    def __enter__(self) -> None:
+        if self._open is not None:
+            raise ValueError(f"{self!r} cannot be entered again before it is left")
+        run, module = Run(self._places), self._model.original_model
+        with ExitStack() as stack:
+            for handle in (
+                module.register_forward_pre_hook(run.begin, with_kwargs=True),
+                module.register_forward_hook(run.end),
+            ):
+                stack.callback(handle.remove)
+            for hook in hooks_of(self._model, self._edits, run):
+                # permanent, so that somebody's `reset_hooks` inside does not end it unseen
+                handle = hook.point.add_hook(hook, is_permanent=True)
+                stack.callback(remove, hook.point, handle)
+            self._open = run, stack.pop_all()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._open is not None
+        (run, stack), self._open = self._open, None
+        stack.close()
+        if kind is None:
+            run.check(self._edits)
 
 
 def active(model: TransformerBridge) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Hooks that apply an edit at token positions, and know where in a sequence a pass stands."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -13,83 +15,162 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.intervene.edits import Edit
 from interp.model import resid_mid
 
-Positions = int | np.integer | Sequence[int] | Int[np.ndarray, "..."] | Int[torch.Tensor, "..."]
+Positions = (
+    int | np.integer | slice | Sequence[int] | Int[np.ndarray, "..."] | Int[torch.Tensor, "..."]
+)
 """Token positions counted from 0 at the start of the sequence, padding and BOS included: one for
-all rows, several for all rows, or an array [batch, position] with each row's own."""
+all rows, several for all rows, an array [batch, position] with each row's own, or from one on
+without an end, `slice(start, None)`, where `start` may be an array [batch] with each row's own."""
 
 
-def places_of(model: TransformerBridge, positions: Positions) -> Int[np.ndarray, "row position"]:
+@dataclass(frozen=True)
+class Places:
     """Positions as an array with one row for each text, or a single one for all."""
+
+    index: Int[torch.Tensor, "row position"]
+    """The positions; of an open end the first ones, [row, 1]."""
+    open: bool
+    """Whether everything from there on is meant."""
+
+    def within(
+        self, start: int, n_rows: int, n_tokens: int
+    ) -> tuple[Int[torch.Tensor, "row position"], Bool[torch.Tensor, "row position"]]:
+        """Index of each position among the tokens of a pass that begins at `start`, and whether it
+        is among them; the index of one that is not is of some other token."""
+        if self.open:
+            index = torch.arange(n_tokens).expand(n_rows, -1)
+            return index, index + start >= self.index
+        index = self.index.expand(n_rows, -1) - start
+        return index.clamp(0, n_tokens - 1), (index >= 0) & (index < n_tokens)
+
+
+def places_of(model: TransformerBridge, positions: Positions) -> Places:
+    """Positions as places, checked against the context's length.
+
+    Raises:
+        ValueError: positions that are no integers, out of range, or a slice with a step.
+    """
+    if isinstance(positions, slice):
+        if positions.step not in (None, 1):
+            raise ValueError(f"positions = {positions!r}; a slice has no step here")
+        start = 0 if positions.start is None else positions.start
+        if positions.stop is None:
+            return Places(_checked(model, start, as_column=True), open=True)
+        positions = range(int(start), int(positions.stop))
+    return Places(_checked(model, positions), open=False)
+
+
+def _checked(
+    model: TransformerBridge, positions: Any, *, as_column: bool = False
+) -> Int[torch.Tensor, "row position"]:
     places = positions.cpu().numpy() if isinstance(positions, torch.Tensor) else positions
     places = np.asarray(places)
     if places.dtype.kind not in "iu" or not places.size or places.ndim > 2:
-        raise ValueError(f"positions = {positions!r}; need integers: one, several, or [batch, k]")
+        raise ValueError(
+            f"positions = {positions!r}; need integers: one, several, [batch, k], or "
+            "slice(start, None)"
+        )
     limit = model.cfg.n_ctx
     for wrong in places[(places < 0) | (places >= limit)].tolist():
         raise ValueError(
             f"position {wrong} is out of range: positions count from 0 at the start of the "
             f"sequence to {limit - 1}; for the last tokens pass an array [batch, 1] of "
-            "attention_mask.sum(1) - 1"
+            "attention_mask.sum(1) - 1, and slice(start, None) for a start without an end"
         )
-    return places.astype(np.int64).reshape(-1, places.shape[-1] if places.ndim else 1)
+    width = 1 if as_column or not places.ndim else places.shape[-1]
+    return torch.from_numpy(places.astype(np.int64).reshape(-1, width))
 
 
 class Run:
-    """Where the forward pass under way stands in its sequences, and what was reached so far."""
+    """Where the forward pass under way stands in its sequences, and what was reached so far. Passes
+    of other threads are none of its business."""
 
-    def __init__(self, places: Int[np.ndarray, "row position"] | None):
-        self.places = None if places is None else torch.from_numpy(places)
+    def __init__(self, places: Places | None):
+        self.places = places
+        self.thread = get_ident()
         self.fired: set[str] = set()
         self.start = self.length = self.longest = 0
         self.mask: torch.Tensor | None = None
-        self.completed = False
+        self.cached = False
+        self.begun = self.completed = False
 
-    def begin(self, _module: torch.nn.Module, _args: Any, kwargs: Mapping[str, Any]) -> None:
-        # the cache knows how many tokens went before, so nothing is counted from pass to pass
-        past = kwargs.get("past_key_values")
-        self.start = 0 if past is None else int(past.get_seq_length())
-        self.mask = kwargs.get("attention_mask")
+    @property
+    def own(self) -> bool:
+        """Whether the thread that is running is the one that opened the context."""
+        return get_ident() == self.thread
+
+    def begin(self, _module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        if not self.own:
+            return
+        # the cache knows how many tokens went before, so nothing is counted from pass to pass; it
+        # is known by what it can do, since its argument has had several names
+        lengths = [
+            int(value.get_seq_length())
+            for value in (*args, *kwargs.values())
+            if callable(getattr(value, "get_seq_length", None))
+        ]
+        self.begun, self.cached, self.start = True, bool(lengths), max(lengths, default=0)
+        mask = kwargs.get("attention_mask")  # a static cache comes with a mask for each kind
+        self.mask = mask if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
 
     def end(self, _module: torch.nn.Module, _args: Any, _output: Any) -> None:
         # only reached by passes that ran through: one stopped early proves nothing about a hook
-        self.completed = True
-        self.longest = max(self.longest, self.length)
+        self.completed = self.completed or self.own
 
     def locate(
         self, n_rows: int, n_tokens: int
     ) -> tuple[Int[torch.Tensor, "row position"], Bool[torch.Tensor, "row position"]]:
-        """Index of each position among the tokens of this pass, and whether it is among them; the
-        index of one that is not is of some other token."""
+        """Index of each position among the tokens of this pass, and whether it is among them."""
         assert self.places is not None
-        if len(self.places) not in (1, n_rows):
+        if len(self.places.index) not in (1, n_rows):
             raise ValueError(
-                f"positions for {len(self.places)} rows, but the model runs {n_rows} of them"
+                f"positions for {len(self.places.index)} rows, but the model runs {n_rows} of them"
             )
         self.length = self.start + n_tokens
-        index = self.places.expand(n_rows, -1) - self.start
-        inside = (index >= 0) & (index < n_tokens)
-        self._refuse_padding(index, inside)
-        return index.clamp(0, n_tokens - 1), inside
+        self._refuse_unknown_start(n_tokens)
+        self.longest = max(self.longest, self.length)
+        index, inside = self.places.within(self.start, n_rows, n_tokens)
+        return index, self._without_padding(index, inside)
 
-    def _refuse_padding(self, index: torch.Tensor, inside: torch.Tensor) -> None:
+    def _refuse_unknown_start(self, n_tokens: int) -> None:
+        if self.mask is not None and not self.cached and self.mask.shape[1] > n_tokens:
+            raise ValueError(
+                f"a pass of {n_tokens} tokens with a mask over {self.mask.shape[1]} and no cache "
+                "that tells its length: where in the sequence it stands is not known"
+            )
+
+    def _without_padding(self, index: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         mask = self.mask
         if mask is None or mask.shape != (len(index), self.length):
-            return
+            return inside
         real = mask.cpu().bool().gather(1, (index + self.start).clamp(0, self.length - 1))
+        assert self.places is not None
+        if self.places.open:
+            return inside & real
         for row, place in (inside & ~real).nonzero().tolist():
             position = int(index[row, place]) + self.start
             raise ValueError(f"position {position} of row {row} is padding")
+        return inside
 
     def check(self, names: Iterable[str]) -> None:
         """What a clean exit refuses."""
-        if not self.completed:
+        if not self.begun:
             return
         silent = [name for name in names if name not in self.fired]
-        if silent:
+        if silent and self.completed:
             raise ValueError(f"hooks that never fire in this model: {', '.join(silent)}")
-        if self.places is not None and (last := int(self.places.max())) >= self.longest:
+        if silent:
+            warnings.warn(
+                f"{', '.join(silent)} was never reached: every pass in the context was stopped "
+                "before it, so the edit had no effect",
+                stacklevel=4,
+            )
+        if self.places is None:
+            return
+        wanted = int(self.places.index.min() if self.places.open else self.places.index.max())
+        if wanted >= self.longest:
             raise ValueError(
-                f"position {last} was never reached: the longest sequence in the context had "
+                f"position {wanted} was never reached: the longest sequence in the context had "
                 f"{self.longest} tokens"
             )
 
@@ -110,6 +191,8 @@ class Hook:
     """Whether the result is written into the tensor that came, instead of being returned."""
 
     def __call__(self, tensor: torch.Tensor, *, hook: HookPoint) -> torch.Tensor | None:  # noqa: ARG002 (TransformerLens's signature)
+        if not self.run.own:
+            return None
         self.run.fired.add(self.name)
         edited = self._apply(tensor.clone()) if self.run.places is None else self._at(tensor)
         if not self.in_place:

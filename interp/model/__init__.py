@@ -1,12 +1,15 @@
 """Load a model with one set of hook names that mean the same in every family.
 
-model = load("smollm2-135m")                   # a TransformerBridge, checked at load
+model = load("smollm2-135m-instruct-q4")                 # a TransformerBridge, checked at load
 model.run_with_cache(ids, names_filter=resid_post(5))
 print(*points(model), sep="\\n")               # which hook points exist here, and what they mean
 """
 
-from interp.model.checkpoint import LOCAL_MODELS, fetch
+from interp.model.attached import dropout, foreign
+from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
+from interp.model.company import company, padding_id
 from interp.model.conformance import Check, Conformance, ConformanceError, conformance
+from interp.model.given import check_device, check_models, check_name, true_name
 from interp.model.load import checkpoint_directory, load
 from interp.model.points import (
     VOCABULARY,
@@ -26,27 +29,37 @@ from interp.model.points import (
     residual_stream,
     z,
 )
-from interp.model.source import Source, source
+from interp.model.source import Origin, Source, source
+from interp.model.turns import turn
 
 __all__ = [
     "LOCAL_MODELS",
+    "OLD_NAMES",
     "VOCABULARY",
     "Check",
     "Conformance",
     "ConformanceError",
+    "Origin",
     "Point",
     "PointStatus",
     "Source",
     "attn_out",
     "attn_scores",
+    "check_device",
     "check_hooks",
+    "check_models",
+    "check_name",
     "checkpoint_directory",
+    "company",
     "conformance",
+    "dropout",
     "embed",
     "fetch",
     "final_norm",
+    "foreign",
     "load",
     "mlp_out",
+    "padding_id",
     "pattern",
     "points",
     "resid_mid",
@@ -54,5 +67,7 @@ __all__ = [
     "resid_pre",
     "residual_stream",
     "source",
+    "true_name",
+    "turn",
     "z",
 ]

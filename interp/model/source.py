@@ -1,10 +1,26 @@
-"""Where a model came from: the part of a result's provenance that only the loader knows."""
+"""Where a model came from, and what it computes now.
+
+What was loaded is noted once. What a store may be shared by is taken anew whenever it is asked for:
+weights are edited and trained, a model is folded or cast, its tokenizer is told to add a token, and
+none of that may pass for the model of before.
+
+1. `Origin` says what was asked for: a name, files and their hashes, a commit.
+2. `source(model)` adds what determines activations now: every parameter and buffer by its bytes
+   (SHA-256, about 1.3 GB/s a core), the configuration, the classes of its modules, the tokenizer.
+3. `Source.digest` is over the second part alone: one model under two names, from a directory or in
+   memory, has one digest.
+
+Weights that are offloaded have no bytes in memory, and nothing here can edit them: they are known
+by the hashes of the files they lie in.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
@@ -14,21 +30,51 @@ from interp.files import sha256
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.json")
 
+NOT_OF_THE_MODEL = (
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "_commit_hash",
+    "dtype",
+)
+"""Entries of a configuration that say where it came from and not what it computes, and the dtype,
+which is the weights' own."""
+
+RUNTIME = ("truncation", "padding")
+"""Entries of a tokenizer's definition that a call of it sets, and that ids of a text alone do not
+depend on."""
+
+PIECE = 64_000_000
+"""Bytes of a tensor that are hashed at a time, and copied from a GPU for it."""
+
 
 @dataclass(frozen=True)
-class Source:
-    """What was loaded: enough to say whether two stores hold activations of one model."""
+class Origin:
+    """What was asked for."""
 
     name: str
     """What `load` was asked for, or the class name of a model handed over in memory."""
     kind: str
     """`hub`, `directory`, `gguf` or `memory`."""
-    revision: str | None
+    revision: str | None = None
     """The hub's commit, where there is one."""
-    files: Mapping[str, str]
-    """SHA-256 by file name; a model in memory has one entry, `parameters`."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by file name, where it came from files."""
+    random_seed: int | None = None
+    """Of weights drawn in place of the trained ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Origin):
+    """What was loaded, and what it computes: enough to say whether two stores hold activations of
+    one model."""
+
+    parameters: str
+    """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers."""
+    config: str
+    """SHA-256 over the configuration and the classes of all modules."""
     tokenizer: str
-    """SHA-256 of the fast tokenizer's full definition."""
+    """SHA-256 of the fast tokenizer's definition."""
     dtype: str
     """The dtype the model computes in."""
     folded: bool
@@ -39,11 +85,9 @@ class Source:
         return asdict(self) | {"files": dict(self.files)}
 
     def digest(self) -> str:
-        """SHA-256 over what determines the activations; the name under which the model was asked
-        for does not."""
-        relevant = self.as_dict()
-        for label in ("name", "kind", "revision"):
-            del relevant[label]
+        """SHA-256 over what determines the activations; where the model came from does not."""
+        origin = {entry.name for entry in fields(Origin)}
+        relevant = {key: value for key, value in self.as_dict().items() if key not in origin}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
@@ -62,35 +106,91 @@ def hash_directory(directory: Path) -> dict[str, str]:
     return {path.name: hash_file(path) for path in sorted(files)}
 
 
-def hash_parameters(model: torch.nn.Module) -> dict[str, str]:
-    """SHA-256 over the configuration and the names, dtypes and values of all parameters."""
-    config = getattr(model, "config", None)
-    digest = hashlib.sha256(b"" if config is None else config.to_json_string().encode())
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}{parameter.dtype}{tuple(parameter.shape)}".encode())
-        # numpy has no bfloat16, so the bytes are read through a same-width view
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return {"parameters": digest.hexdigest()}
-
-
-def hash_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 of a fast tokenizer's whole definition."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-
-
 def source(model: TransformerBridge) -> Source:
-    """Where a model came from: as `load` recorded it, or, for a bridge booted elsewhere, from the
-    parameters themselves."""
-    recorded = getattr(model, "interp_source", None)
-    if recorded is not None:
-        return recorded
+    """Where a model came from, as `load` noted it, and what it computes now."""
     hf = model.original_model
+    origin = getattr(model, "interp_origin", None) or Origin(type(hf).__name__, "memory")
     return Source(
-        name=type(hf).__name__,
-        kind="memory",
-        revision=None,
-        files=hash_parameters(hf),
+        **vars(origin),
+        parameters=hash_parameters(model, origin.files),
+        config=_hash_config(model),
         tokenizer=hash_tokenizer(model.tokenizer),
         dtype=str(model.cfg.dtype).removeprefix("torch."),
         folded=bool(model.compatibility_mode),
     )
+
+
+def hash_parameters(model: torch.nn.Module, files: Mapping[str, str]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers.
+
+    Args:
+        model: A bridge or any other module; a tensor that several names share counts once.
+        files: Hashes that stand for weights that are offloaded.
+
+    Raises:
+        ValueError: weights are offloaded, and no file's hash is known.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    with ThreadPoolExecutor(max_workers=4) as pool:  # hashing leaves the interpreter to others
+        hashes = list(pool.map(lambda named: _hash_tensor(named[1]), tensors))
+    digest = hashlib.sha256()
+    for (name, tensor), known in sorted(
+        zip(tensors, hashes, strict=True), key=lambda row: row[0][0]
+    ):
+        if known is None and not files:
+            raise ValueError(
+                f"{name} is offloaded and no file's hash stands for it: nothing tells this model "
+                "from another; load it by name or directory with device_map="
+            )
+        digest.update(
+            f"{name} {tensor.dtype} {tuple(tensor.shape)} {known or 'offloaded'}\n".encode()
+        )
+        if known is None:
+            digest.update(json.dumps(dict(files), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _hash_tensor(tensor: torch.Tensor) -> str | None:
+    if tensor.is_meta:
+        return None
+    digest = hashlib.sha256()
+    flat = tensor.detach().contiguous().reshape(-1)
+    # numpy has no bfloat16, so the bytes are read through a view of bytes
+    for piece in flat.view(torch.uint8).split(PIECE) if flat.numel() else ():
+        digest.update(piece.cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _hash_config(model: TransformerBridge) -> str:
+    """Configuration and classes: what the same weights are put through."""
+    config = model.original_model.config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    settings = {key: value for key, value in config.items() if key not in NOT_OF_THE_MODEL}
+    settings["attention"] = getattr(model.original_model.config, "_attn_implementation", None)
+    classes = {
+        name: f"{type(module).__module__}.{type(module).__qualname__}"
+        for name, module in model.named_modules()
+    }
+    text = json.dumps([_plain(settings), classes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A configuration's values in JSON's types, dtypes by their name."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
+def hash_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
+    """SHA-256 of what determines a fast tokenizer's ids of a text: its definition without what a
+    call of it leaves behind, and whether it adds special tokens."""
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    for entry in RUNTIME:
+        definition.pop(entry, None)
+    adds = [getattr(tokenizer, f"add_{which}_token", None) for which in ("bos", "eos")]
+    text = json.dumps([definition, adds], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

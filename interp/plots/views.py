@@ -79,7 +79,9 @@ def attention(
     _check_range("block", [block], model.cfg.n_layers)
     chosen = list(range(model.cfg.n_heads)) if heads is None else list(heads)
     _check_range("head", chosen, model.cfg.n_heads)
-    encoded = model.tokenizer(text, return_tensors="pt")
+    bos = model.tokenizer.bos_token
+    special = not (bos and text.startswith(bos))  # a rendered chat brings its own
+    encoded = model.tokenizer(text, return_tensors="pt", add_special_tokens=special)
     ids = encoded["input_ids"]
     if ids.shape[1] > MAX_TOKENS:
         raise ValueError(f"the text has {ids.shape[1]} tokens; at most {MAX_TOKENS} can be shown")

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from interp.probes.heldout import Fit, UndefinedProbe, heldout_values
-from interp.probes.scores import HeldOut, Statistic
-from interp.stats import bootstrap_interval
+from interp.probes.scores import HeldOut
+from interp.probes.spread import intervals
 
 # Root mean square deviation, relative to the activations, up to which rows count as one row. The
 # same token after the same context yields rows that differ only by the rounding of batched float32
@@ -36,7 +36,7 @@ class CellDesign:
     fit: Fit
     """How probes are fitted."""
     n_boot: int
-    """Resamples of an interval; 0 gives none."""
+    """Draws of an interval, in each of which probes are fitted anew; 0 gives none."""
     level: float
     """Its confidence level."""
     seed: int
@@ -75,7 +75,9 @@ def score_cell(activations: Shaped[np.ndarray, "n d"], design: CellDesign) -> Ce
         everything = np.arange(len(rows))
         result.score[vector], result.ordering[vector] = score(everything), ordering(everything)
         if vector == 0:
-            _add_spread(result, score, ordering, design)
+            for fold in np.unique(design.fold):
+                result.folds[fold] = score(np.flatnonzero(design.fold == fold))
+    _add_intervals(result, rows, design)
     result.leaky = _leaky_score(rows, design)
     if np.isnan(result.score[: design.n_permutations + 1]).any():
         result.status = "degenerate null"
@@ -108,26 +110,21 @@ def _held_out(
     return HeldOut(labels, values, means, fold, design.fit.n_classes)
 
 
-def _add_spread(
-    result: CellScores, score: Statistic, ordering: Statistic, design: CellDesign
-) -> None:
-    """Scores of each fold, and intervals over groups."""
-    for fold in np.unique(design.fold):
-        result.folds[fold] = score(np.flatnonzero(design.fold == fold))
-    result.score_interval = _interval(score, design)
-    result.ordering_interval = _interval(ordering, design)
-
-
-def _interval(statistic: Statistic, design: CellDesign) -> tuple[float, float]:
-    if not design.n_boot:
-        return np.nan, np.nan
-    rng = np.random.default_rng(design.seed)
-    try:
-        return bootstrap_interval(
-            statistic, design.groups, n_boot=design.n_boot, level=design.level, rng=rng
-        )
-    except ValueError:  # too few groups for resamples that hold two classes
-        return np.nan, np.nan
+def _add_intervals(result: CellScores, rows: np.ndarray, design: CellDesign) -> None:
+    if not design.n_boot or np.isnan(result.score[0]):
+        return
+    limits = intervals(
+        rows,
+        design.labels[0],
+        design.fold,
+        design.groups,
+        design.fit,
+        estimates=(float(result.score[0]), float(result.ordering[0])),
+        n_draws=design.n_boot,
+        level=design.level,
+        seed=design.seed,
+    )
+    result.score_interval, result.ordering_interval = limits
 
 
 def _leaky_score(rows: np.ndarray, design: CellDesign) -> float:

@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.probes.permutation import fold_of_rows, permuted_labels
 from interp.probes.scores import HeldOut
-from interp.stats import PermutationTest, bootstrap_interval, permutation_test
+from interp.stats import (
+    PermutationTest,
+    group_weights,
+    permutation_test,
+    refit_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Direction:
     accuracy: float
     """Balanced accuracy on held-out rows, direction and threshold from the training folds."""
     interval: tuple[float, float]
-    """Bootstrap interval of `accuracy` over groups."""
+    """Interval of `accuracy` over groups, direction and threshold made anew in every draw."""
     auroc: float
     """Held-out area under the ROC curve, within folds, averaged by pairs."""
     test: PermutationTest
@@ -41,15 +48,15 @@ class Direction:
 
 
 def concept_direction(
-    activations: Shaped[np.ndarray, "n d"],
-    y: Shaped[np.ndarray, " n"],
+    activations: Arraylike,
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
-    units: Shaped[np.ndarray, " n"] | None = None,
+    groups: Arraylike,
+    units: Arraylike | None = None,
     n_splits: int = 5,
     seed: int = 42,
     n_permutations: int = 200,
-    n_boot: int = 1000,
+    n_boot: int = 200,
     level: float = 0.95,
 ) -> Direction:
     """The direction that separates two classes of rows; options as in `interp.probes.probe_grid`.
@@ -58,13 +65,15 @@ def concept_direction(
     one mean, a fold whose training rows lack a class, fewer groups than folds, a unit with two
     labels, labels that no permutation changes, and too few groups for an interval.
     """
-    classes, codes = two_classes(y)
     rows = finite_rows(activations)
+    classes, codes = two_classes(arrays.labels(y, len(rows)))
+    groups = arrays.groups(groups, len(rows))
+    exchanged = groups if units is None else arrays.groups(units, len(rows), name="units")
     fold = fold_of_rows(codes, groups, stratify=True, n_splits=n_splits, seed=seed)
     permuted = permuted_labels(
         codes,
         groups=groups,
-        units=groups if units is None else units,
+        units=exchanged,
         fold=fold,
         stratified=True,
         n_permutations=n_permutations,
@@ -77,6 +86,7 @@ def concept_direction(
     ]
     everything = np.arange(len(codes))
     accuracy = truth.score()(everything)
+    weights = group_weights(groups, n_boot, np.random.default_rng(seed))
     direction, threshold = mean_difference(rows, codes[None])
     cosines = (directions @ directions.T)[np.triu_indices(len(directions), 1)]
     return Direction(
@@ -84,8 +94,12 @@ def concept_direction(
         direction=direction[0],
         threshold=float(threshold[0]),
         accuracy=accuracy,
-        interval=bootstrap_interval(
-            truth.score(), groups, n_boot=n_boot, level=level, rng=np.random.default_rng(seed)
+        interval=refit_interval(
+            accuracy,
+            _drawn_accuracies(rows, codes, fold, weights),
+            len(np.unique(groups)),
+            level=level,
+            bounds=(0.0, 1.0),
         ),
         auroc=truth.ordering()(everything),
         test=permutation_test(
@@ -127,13 +141,34 @@ def two_classes(
     return tuple(names.tolist()), codes
 
 
-def finite_rows(activations: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Activations in float64. Raises ValueError where they are not finite."""
-    rows = activations.astype(np.float64)
+def finite_rows(activations: Arraylike) -> Float[np.ndarray, "n d"]:
+    """Activations in float64. Raises ValueError as `interp.arrays.activations`, and where they are
+    not finite."""
+    rows = arrays.activations(activations).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise ValueError(f"row {bad[0]} of the activations is not finite")
     return rows
+
+
+def _drawn_accuracies(
+    rows: np.ndarray, codes: np.ndarray, fold: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Balanced accuracy [draws] of directions and thresholds made and counted with weights."""
+    right, total = np.zeros((2, len(weights))), np.zeros((2, len(weights)))
+    for held_out in np.unique(fold):
+        train, test = fold != held_out, fold == held_out
+        means = []
+        for k in (0, 1):
+            each = weights[:, train] * (codes[train] == k)
+            means.append(each @ rows[train] / each.sum(axis=1, keepdims=True))
+        gap, middle = means[1] - means[0], (means[0] + means[1]) / 2
+        predicted = gap @ rows[test].T > (middle * gap).sum(axis=1, keepdims=True)
+        for k in (0, 1):
+            each = weights[:, test] * (codes[test] == k)
+            right[k] += (each * (predicted == k)).sum(axis=1)
+            total[k] += each.sum(axis=1)
+    return (right / total).mean(axis=0)
 
 
 def _heldout_margins(

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Integer
 from tqdm.auto import tqdm
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.probes.cells import CellScores, score_cell
 from interp.probes.design import Design, Samples, lay_out
 from interp.probes.options import Options
@@ -29,15 +31,19 @@ Task = tuple[np.ndarray, Shared]
 """Activations of a cell, and its `interp.probes.cells.CellDesign`."""
 
 
+BY_ROW = ("groups", "units", "types")
+"""What is known of each row beside its label."""
+
+
 def probe_grid(
-    blocks: Iterable[tuple[str, Shaped[np.ndarray, "rows d"]]],
-    y: Shaped[np.ndarray, " rows"],
+    blocks: Iterable[tuple[str, Arraylike]],
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " rows"],
-    units: Shaped[np.ndarray, " rows"] | None = None,
-    cells: Mapping[str, Integer[np.ndarray, " _"]] | None = None,
-    types: Shaped[np.ndarray, " rows"] | None = None,
-    surface: Shaped[np.ndarray, "rows d_surface"] | None = None,
+    groups: Arraylike,
+    units: Arraylike | None = None,
+    cells: Mapping[str, Arraylike] | None = None,
+    types: Arraylike | None = None,
+    surface: Arraylike | None = None,
     kind: Literal["classes", "numbers"] = "classes",
     n_splits: int = 5,
     seed: int = 42,
@@ -45,7 +51,7 @@ def probe_grid(
     standardise: bool = True,
     n_permutations: int = 200,
     n_controls: int = 5,
-    n_boot: int = 1000,
+    n_boot: int = 40,
     level: float = 0.95,
     max_rows: int | None = 2000,
     n_jobs: int | None = None,
@@ -71,7 +77,8 @@ def probe_grid(
         standardise: scale features by the training rows' mean and standard deviation.
         n_permutations: B; no p value falls below 1 / (B + 1).
         n_controls: control tasks drawn, each a label per type from the labels' distribution.
-        n_boot: bootstrap resamples of groups; 0 gives no intervals.
+        n_boot: draws for an interval, in each of which probes are fitted anew with other weights of
+            the groups; 0 gives no intervals.
         level: confidence level of intervals.
         max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
         n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
@@ -79,20 +86,31 @@ def probe_grid(
             `interp.tasks.run_tasks`.
         progress: a progress bar, under a name if one is given.
 
-    Raises ValueError for arrays of different lengths, one class overall, numbers that are not
-    finite, fewer groups than folds, a unit with two labels or groups, labels that no permutation
-    changes, rows or options out of range or unknown, and blocks of the wrong length.
+    Raises ValueError for arrays of different lengths, missing labels, one class overall, fewer
+    groups than folds, a unit with two labels or groups, and rows or options out of range.
     """
     options = Options(kind=kind, n_splits=n_splits, seed=seed, C=C, standardise=standardise, n_permutations=n_permutations, n_controls=n_controls, n_boot=n_boot, level=level, max_rows=max_rows)  # fmt: skip # noqa: E501
-    samples = Samples(y, groups, groups if units is None else units, types)
-    design = lay_out(samples, {"all": np.arange(len(y))} if cells is None else cells, options)
+    rows = arrays.taken(y, groups, groups if units is None else units, types, names=BY_ROW)
+    chosen = {"all": np.arange(len(rows[0]))} if cells is None else _row_numbers(cells)
+    design = lay_out(Samples(*rows), chosen, options)
     workers = partial(run_tasks, score_cell, n_jobs=n_jobs, backend=backend, cache=cache)
     return _grid(blocks, surface, design, workers, progress)
 
 
+def _row_numbers(cells: Mapping[str, Arraylike]) -> dict[str, Integer[np.ndarray, " _"]]:
+    """Each cell's rows as numbers; a mask over rows gives those where it is True."""
+    found = {}
+    for name, given in cells.items():
+        rows = arrays.labels(given, name=f"cell {name!r}")
+        if rows.dtype.kind not in "iub":
+            raise ValueError(f"cell {name!r} holds {rows.dtype}; numbers of rows are needed")
+        found[name] = np.flatnonzero(rows) if rows.dtype.kind == "b" else rows
+    return found
+
+
 def _grid(
-    blocks: Iterable[tuple[str, np.ndarray]],
-    surface: np.ndarray | None,
+    blocks: Iterable[tuple[str, Arraylike]],
+    surface: Arraylike | None,
     design: Design,
     workers: Callable[[Iterable[Task]], Iterator[CellScores]],
     progress: bool | str,
@@ -112,26 +130,21 @@ def _grid(
 
 
 def _tasks(
-    blocks: Iterable[tuple[str, np.ndarray]],
-    surface: np.ndarray | None,
+    blocks: Iterable[tuple[str, Arraylike]],
+    surface: Arraylike | None,
     design: Design,
     names: list[str],
 ) -> Iterator[Task]:
     """The surface's cells without a null, then those of each block; `names` fills on the way."""
     if surface is not None:
-        _check_rows("surface", surface, design)
+        surface = arrays.activations(surface, name="surface", n=design.n_rows)
         for cell in design.cells.values():
             bare = replace(cell.shared, labels=cell.shared.labels[:1], n_permutations=0, n_boot=0)
             yield surface[cell.rows], Shared(bare)
     shared = {name: Shared(cell.shared) for name, cell in design.cells.items()}
     for name, activations in blocks:
-        _check_rows(f"block {name!r}", activations, design)
+        activations = arrays.activations(activations, name=f"block {name!r}", n=design.n_rows)
         names.append(name)
         for column, cell in design.cells.items():
             yield activations[cell.rows], shared[column]
         del activations  # or it would be held while the next block is read
-
-
-def _check_rows(name: str, activations: np.ndarray, design: Design) -> None:
-    if activations.ndim != 2 or len(activations) != design.n_rows:
-        raise ValueError(f"{name} is {activations.shape}, not [{design.n_rows} rows, d]")

@@ -37,8 +37,11 @@ def heldout_values(
     labels: Shaped[np.ndarray, "vectors n"],
     fold: Integer[np.ndarray, " n"],
     fit: Fit,
+    *,
+    weights: Float[np.ndarray, "vectors n"] | None = None,
 ) -> tuple[Float[np.ndarray, "vectors n columns"], Float[np.ndarray, "vectors n"]]:
-    """Decision values of every row by probes fitted on the other folds, and training means.
+    """Decision values of every row by probes fitted on the other folds, and training means, with
+    rows weighed by `weights` for each label vector.
 
     A label vector that some fold's training rows leave without a class is NaN; if that is the
     first, which holds the true labels, or if its fit does not converge, raises `UndefinedProbe`.
@@ -54,14 +57,16 @@ def heldout_values(
             raise UndefinedProbe("one fold" if not train.size else "a fold lacks a class")
         features = _features(rows, train, fit)
         which = np.flatnonzero(defined)
+        given = None if weights is None else weights[np.ix_(which, train)]
         decided, converged = _decide(
-            features[train], labels[np.ix_(which, train)], features[test], fit
+            features[train], labels[np.ix_(which, train)], features[test], fit, given
         )
         if not converged.all():
             raise UndefinedProbe("not converged")
         values[np.ix_(which, test)] = decided
         if fit.n_classes is None:
-            means[:, test] = labels[:, train].mean(axis=1, keepdims=True)
+            each = None if weights is None else weights[:, train]
+            means[:, test] = np.average(labels[:, train], axis=1, weights=each)[:, None]
     values[~defined] = np.nan
     return values, means
 
@@ -75,14 +80,29 @@ def _features(rows: np.ndarray, train: np.ndarray, fit: Fit) -> np.ndarray:
     return rows
 
 
+def features_of(rows: Float[np.ndarray, "n d"], fit: Fit) -> Float[np.ndarray, "n k"]:
+    """All rows, scaled and rotated by themselves."""
+    return _features(rows, np.arange(len(rows)), fit)
+
+
 def _decide(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, fit: Fit
+    train: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    fit: Fit,
+    weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
+    if fit.n_classes is None and weights is not None:
+        predicted = [
+            Ridge(alpha=1 / fit.C).fit(train, y, sample_weight=w).predict(test)
+            for y, w in zip(labels, weights, strict=True)
+        ]
+        return np.array(predicted)[..., None], np.ones(len(labels), dtype=bool)
     if fit.n_classes is None:
         ridge = Ridge(alpha=1 / fit.C).fit(train, labels.T)
         predicted = ridge.predict(test).reshape(len(test), -1)
         return predicted.T[..., None], np.ones(len(labels), dtype=bool)
-    probes = fit_logistic(train, labels, fit.n_classes, C=fit.C)
+    probes = fit_logistic(train, labels, fit.n_classes, C=fit.C, sample_weights=weights)
     return probes.decisions(test), probes.converged
 
 

@@ -55,10 +55,12 @@ def fit_logistic(
     n_classes: int,
     *,
     C: float | int = 1.0,
+    sample_weights: Float[np.ndarray, "vectors n"] | None = None,
 ) -> LogisticFit:
     """Fit one balanced logistic regression per label vector, each holding classes 0..n_classes-1.
 
-    Raises ValueError when a label vector lacks a class.
+    `sample_weights` weigh the rows of each label vector within its classes, which keep equal
+    totals. Raises ValueError when a label vector lacks a class.
     """
     one_hot = labels.T[..., None] == np.arange(n_classes)  # [n, vectors, classes]
     counts = one_hot.sum(axis=0)
@@ -67,7 +69,9 @@ def fit_logistic(
     rows = _with_intercept(X)
     columns = 1 if n_classes == 2 else n_classes
     targets = one_hot[..., -columns:].astype(np.float64)
-    row_weights = ((1 / (n_classes * counts)) * one_hot).sum(axis=2, keepdims=True)  # sum to 1
+    weighted = one_hot if sample_weights is None else one_hot * sample_weights.T[..., None]
+    totals = n_classes * weighted.sum(axis=0)
+    row_weights = (weighted / totals).sum(axis=2, keepdims=True)  # sum to 1
     penalty = np.full((rows.shape[1], 1, 1), 1 / (C * len(X)))
     penalty[-1] = 0  # the intercept is free
     weights = np.zeros((rows.shape[1], len(labels), columns))

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from interp.arrays import Arraylike
 from interp.probes.direction import finite_rows
+
+ROUNDING = 1e-12
+"""Spread of rows, relative to their size, that float64 leaves of rows that are equal."""
 
 # Distances in more principal components than this are mostly noise (van der Maaten & Hinton 2008).
 COMPONENTS_BEFORE_TSNE = 50
@@ -28,7 +32,7 @@ class Projection:
 
 
 def project(
-    activations: Shaped[np.ndarray, "n d"],
+    activations: Arraylike,
     *,
     direction: Float[np.ndarray, " d"] | None = None,
     method: Literal["pca", "tsne"] = "pca",
@@ -56,6 +60,11 @@ def project(
         if not 0 < perplexity < n:
             raise ValueError(f"perplexity={perplexity} must lie between 0 and {n}, the rows")
         kept = PCA(min(COMPONENTS_BEFORE_TSNE, n, d), random_state=seed).fit_transform(rows)
+        size = np.abs(kept).max()
+        if size <= ROUNDING * np.abs(rows).max():
+            # one row many times over is one point, and t-SNE would end the process
+            return Projection(np.zeros((n, 2)), None, None)
+        kept /= size  # t-SNE computes in float32, where small spreads are none
         points = TSNE(perplexity=perplexity, random_state=seed).fit_transform(kept)
         return Projection(points.astype(np.float64), None, None)
     if method != "pca":
@@ -63,5 +72,6 @@ def project(
     if perplexity is not None:
         raise ValueError(f"perplexity={perplexity} is an option of method='tsne'")
     pca = PCA(2, random_state=seed).fit(rows)
+    explained = np.nan_to_num(pca.explained_variance_ratio_)  # 0 of nothing
     arrow = None if direction is None else pca.components_ @ direction
-    return Projection(pca.transform(rows), pca.explained_variance_ratio_, arrow)
+    return Projection(pca.transform(rows), explained, arrow)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.probes.direction import finite_rows, mean_difference, two_classes
 from interp.probes.permutation import fold_of_rows
 from interp.probes.scores import balanced_accuracy
@@ -25,10 +27,10 @@ class Transfer:
 
 
 def transfer_matrix(
-    activations: Mapping[str, Shaped[np.ndarray, "n _"]],
-    y: Shaped[np.ndarray, " n"],
+    activations: Mapping[str, Arraylike],
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
+    groups: Arraylike,
     n_splits: int = 5,
     seed: int = 42,
 ) -> Transfer:
@@ -42,11 +44,13 @@ def transfer_matrix(
     Raises ValueError for places that differ in shape, and as `interp.probes.concept_direction`.
     """
     names = tuple(activations)
-    shapes = {name: array.shape for name, array in activations.items()}
+    given = {name: finite_rows(array) for name, array in activations.items()}
+    shapes = {name: array.shape for name, array in given.items()}
     if len(set(shapes.values())) != 1:
         raise ValueError(f"places must be of one shape [n, d]; they are {shapes}")
-    places = np.stack([finite_rows(array) for array in activations.values()])
-    _, codes = two_classes(y)
+    places = np.stack(list(given.values()))
+    _, codes = two_classes(arrays.labels(y, places.shape[1]))
+    groups = arrays.groups(groups, len(codes))
     fold = fold_of_rows(codes, groups, stratify=True, n_splits=n_splits, seed=seed)
     predicted = np.empty((len(names), len(names), len(codes)), dtype=int)
     for held_out in np.unique(fold):

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from interp.readout.contrast import check_texts, contrasts, gram_of, scenario_codes
+from interp.arrays import Arraylike, indicator
+from interp.readout.contrast import contrasts, gram_of, scenario_codes, taken
 from interp.readout.leaveout import (
     auroc,
     held_out_scores,
@@ -49,9 +50,9 @@ class Choice:
 
 
 def choose_block(
-    blocks: Mapping[int, Float[np.ndarray, "n _"]],
-    positive: Bool[np.ndarray, "concepts texts"],
-    scenario: Shaped[np.ndarray, " labels"],
+    blocks: Mapping[int, Arraylike],
+    positive: Arraylike,
+    scenario: Arraylike,
     *,
     level: float = 0.95,
 ) -> Choice:
@@ -62,8 +63,8 @@ def choose_block(
     """
     if not blocks:
         raise ValueError("no block is given to choose from")
-    for X in blocks.values():
-        check_texts(X, positive)
+    blocks = {block: taken(X, positive)[0] for block, X in blocks.items()}
+    positive = indicator(positive, (None, None))
     member = scenario_codes(scenario, positive)
     grams = [gram_of(X) for X in blocks.values()]
     names = list(blocks)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from interp.arrays import Arraylike, activations, indicator, labels, rounding
+
 OK = "ok"
 """Status of a cell that is defined."""
 
@@ -43,9 +45,26 @@ def gram_of(X: Float[np.ndarray, "texts d"]) -> Float[np.ndarray, "texts texts"]
 
 def resolution(X: Float[np.ndarray, "texts d"]) -> float:
     """Length of a difference of rows that is their rounding: each coordinate carries an error of
-    half a unit in its last place, and 8 such units leave room for sums in another order."""
+    half a unit in its last place (`interp.arrays.rounding`)."""
     lengths = np.linalg.norm(X.astype(np.float64), axis=1)
-    return float(8 * np.finfo(X.dtype).eps * lengths.max())
+    return float(rounding(X.dtype) * lengths.max())
+
+
+def taken(
+    X: Arraylike, positive: Arraylike, *, ndim: int | None = 2
+) -> tuple[Float[np.ndarray, "..."], Bool[np.ndarray, "concepts texts"]]:
+    """Activations in their own precision and the 0/1 matrix of positives, checked by
+    `check_texts`."""
+    given, mask = activations(X, ndim=ndim, widen=False), indicator(positive, (None, None))
+    check_texts(given, mask)
+    return given, mask
+
+
+def block_number(block: object) -> int:
+    """A block's number, which files name it by. Raises ValueError for what is no whole number."""
+    if isinstance(block, bool) or not isinstance(block, int | np.integer):
+        raise ValueError(f"block {block!r}; blocks are whole numbers, from 0 after the embedding")
+    return int(block)
 
 
 def check_texts(
@@ -73,12 +92,12 @@ def check_concepts(concepts: Sequence[str], positive: Bool[np.ndarray, "c texts"
 
 
 def scenario_codes(
-    scenario: Shaped[np.ndarray, " n"], positive: Bool[np.ndarray, "concepts texts"]
+    scenario: Arraylike, positive: Bool[np.ndarray, "concepts texts"]
 ) -> Int[np.ndarray, " n"]:
     """Scenario of each text, 0 upwards. Raises ValueError unless each text has one, of several."""
     if len(scenario) != positive.shape[1]:
         raise ValueError(f"{len(scenario)} scenario labels for {positive.shape[1]} texts")
-    names, member = np.unique(scenario, return_inverse=True)
+    names, member = np.unique(labels(scenario, name="scenario"), return_inverse=True)
     if len(names) < 3:
         raise ValueError(
             f"{len(names)} scenarios, {names.tolist()}; holding one out needs at least 3"

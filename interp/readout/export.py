@@ -26,13 +26,15 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
+from interp.arrays import folder as as_folder
 from interp.files import as_json, whole, write_atomically
 from interp.readout.contrast import OK
 from interp.readout.vectors import Readouts
 
 CONVENTION = (
-    "block l, counted from 0, means the residual stream after block l: "
-    "blocks.{l}.hook_resid_post, Hugging Face hidden_states[l + 1]"
+    "block l, counted from 0, means the residual stream after block l, before any final norm: "
+    "blocks.{l}.hook_resid_post; Hugging Face hidden_states[l + 1], except for the last block, "
+    "whose hidden_states[-1] is taken after the final norm"
 )
 GGUF_CONVENTION = f"direction.N is added to the output of block N; {CONVENTION}"
 
@@ -61,8 +63,9 @@ class StoredConcept:
     """Unit vectors in float32."""
 
 
-def save_readouts(folder: Path, readouts: Readouts) -> None:
+def save_readouts(folder: Path | str, readouts: Readouts) -> None:
     """Write readout.safetensors and readout.json. Raises ValueError for undefined vectors."""
+    folder = as_folder(folder)
     _check_defined(readouts)
     tensors = {
         f"layer_{block}.vectors": vectors.astype(np.float16)
@@ -78,8 +81,9 @@ def save_readouts(folder: Path, readouts: Readouts) -> None:
     write_atomically(folder / "readout.json", as_json(manifest))
 
 
-def load_readouts(folder: Path) -> StoredReadouts:
+def load_readouts(folder: Path | str) -> StoredReadouts:
     """Read what `save_readouts` wrote."""
+    folder = as_folder(folder)
     manifest = json.loads((folder / "readout.json").read_text(encoding="utf-8"))
     tensors = load((folder / "readout.safetensors").read_bytes())
     blocks = tuple(manifest["layers"])
@@ -87,22 +91,25 @@ def load_readouts(folder: Path) -> StoredReadouts:
     return StoredReadouts(tuple(manifest["concepts"]), blocks, vectors)
 
 
-def save_quality(folder: Path, content: Mapping[str, Any]) -> None:
+def save_quality(folder: Path | str, content: Mapping[str, Any]) -> None:
     """Write quality.json: `content`, such as qualities, head rankings and triage as dictionaries,
     below the convention of block numbers. Numbers that are not finite become null."""
-    write_atomically(folder / "quality.json", as_json({"convention": CONVENTION} | dict(content)))
+    write_atomically(
+        as_folder(folder) / "quality.json", as_json({"convention": CONVENTION} | dict(content))
+    )
 
 
-def load_quality(folder: Path) -> dict[str, Any]:
+def load_quality(folder: Path | str) -> dict[str, Any]:
     """Read what `save_quality` wrote."""
-    return json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    return json.loads((as_folder(folder) / "quality.json").read_text(encoding="utf-8"))
 
 
-def save_concepts(folder: Path, readouts: Readouts) -> dict[str, Path]:
+def save_concepts(folder: Path | str, readouts: Readouts) -> dict[str, Path]:
     """Write `<concept>.safetensors` for each concept, and return the paths by concept.
 
     Raises ValueError for undefined vectors and names too long for a file.
     """
+    folder = as_folder(folder)
     _check_defined(readouts)
     paths = {name: folder / f"{file_stem(name)}.safetensors" for name in readouts.concepts}
     for k, (concept, path) in enumerate(paths.items()):
@@ -115,7 +122,7 @@ def save_concepts(folder: Path, readouts: Readouts) -> dict[str, Path]:
     return paths
 
 
-def load_concept(path: Path) -> StoredConcept:
+def load_concept(path: Path | str) -> StoredConcept:
     """Read one file that `save_concepts` wrote."""
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["readout"])
@@ -123,14 +130,22 @@ def load_concept(path: Path) -> StoredConcept:
     return StoredConcept(header["concept"], tuple(header["blocks"]), vectors)
 
 
-def save_control_vectors(folder: Path, readouts: Readouts, *, model_hint: str) -> dict[str, Path]:
+def save_control_vectors(
+    folder: Path | str, readouts: Readouts, *, model_hint: str
+) -> dict[str, Path]:
     """Write `<concept>.gguf` for each concept, and return the paths by concept.
 
     `model_hint` is llama.cpp's name of the architecture, such as "llama" or "qwen2". Block 0, which
     the format cannot hold, is left out with a warning. Raises ValueError for undefined vectors,
     names too long for a file, and where no other block is left.
     """
+    folder = as_folder(folder)
     _check_defined(readouts)
+    if min(readouts.blocks) < 0:
+        raise ValueError(
+            f"block {min(readouts.blocks)}: llama.cpp numbers layers from 0, and would read it as "
+            "none; give the block's own number"
+        )
     kept = [block for block in readouts.blocks if block > 0]
     if not kept:
         raise ValueError("a control vector cannot hold block 0, and no other block is given")
@@ -157,7 +172,7 @@ def save_control_vectors(folder: Path, readouts: Readouts, *, model_hint: str) -
     return paths
 
 
-def load_control_vector(path: Path) -> StoredConcept:
+def load_control_vector(path: Path | str) -> StoredConcept:
     """Read one file that `save_control_vectors` wrote."""
     reader = GGUFReader(path)
     concept = reader.fields["controlvector.concept"].contents()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 
+from interp.arrays import Arraylike, indicator
 from interp.files import jsonable
-from interp.readout.contrast import OK, check_concepts, check_texts, contrasts
+from interp.readout.contrast import OK, check_concepts, contrasts, taken
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class HeadRanking:
 
 
 def rank_heads(
-    blocks: Iterable[tuple[int, Float[np.ndarray, "n heads d_head"] | None]],
-    positive: Bool[np.ndarray, "concepts texts"],
+    blocks: Iterable[tuple[int, Arraylike | None]],
+    positive: Arraylike,
     concepts: Sequence[str],
     *,
     top: int = 10,
@@ -63,6 +63,7 @@ def rank_heads(
     with its reason in `status`. Raises ValueError for names that are missing or not unique,
     activations that are not finite, lengths that differ and `top` below 1.
     """
+    positive = indicator(positive, (None, None))
     check_concepts(concepts, positive)
     if top < 1:
         raise ValueError(f"top={top}; rank at least 1 head")
@@ -70,7 +71,7 @@ def rank_heads(
     for block, z in blocks:
         if z is None:
             continue
-        check_texts(z, positive)
+        z, _ = taken(z, positive, ndim=3)
         labels += [f"{block}.{head}" for head in range(z.shape[1])]
         norm, spread = _norms(z.astype(np.float64), positive)
         norms.append(norm)

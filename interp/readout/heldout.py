@@ -11,9 +11,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from interp.readout.contrast import check_texts, gram_of, scenario_codes
+from interp.arrays import Arraylike
+from interp.readout.contrast import gram_of, scenario_codes, taken
 from interp.readout.leaveout import (
     auroc,
     held_out_scores,
@@ -47,9 +48,9 @@ class HeldOut:
 
 
 def held_out(
-    X: Float[np.ndarray, "n d"],
-    positive: Bool[np.ndarray, "concepts texts"],
-    scenario: Shaped[np.ndarray, " labels"],
+    X: Arraylike,
+    positive: Arraylike,
+    scenario: Arraylike,
     *,
     n_permutations: int = 200,
     level: float = 0.95,
@@ -61,7 +62,7 @@ def held_out(
     ValueError for fewer than three scenarios, activations that are not finite, and lengths that
     differ from the number of texts.
     """
-    check_texts(X, positive)
+    X, positive = taken(X, positive)
     member = scenario_codes(scenario, positive)
     gram = gram_of(X)
     scores = held_out_scores(gram, positive, member)

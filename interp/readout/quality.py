@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from interp.arrays import Arraylike
 from interp.files import jsonable
-from interp.readout.contrast import OK, check_texts, contrasts
+from interp.readout.contrast import OK, contrasts, taken
 from interp.readout.vectors import Readouts
 
 RIDGE = 0.01
@@ -120,8 +121,8 @@ class BlockQuality:
 def block_quality(
     readouts: Readouts,
     block: int,
-    X: Float[np.ndarray, "n d"],
-    positive: Bool[np.ndarray, "concepts texts"],
+    X: Arraylike,
+    positive: Arraylike,
     names: Sequence[str],
     *,
     W_out: Float[np.ndarray, "d_mlp width"] | None = None,
@@ -132,7 +133,7 @@ def block_quality(
     no one matrix. Raises ValueError for a block without vectors, shapes or lengths that do not
     match, and values that are not finite.
     """
-    check_texts(X, positive)
+    X, positive = taken(X, positive)
     vectors = readouts.at(block).astype(np.float64)
     _check_shapes(readouts, X, positive, names, W_out)
     rows = X.astype(np.float64)

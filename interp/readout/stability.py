@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 
-from interp.readout.contrast import OK, check_texts, contrasts, gram_of, scenario_codes
+from interp.arrays import Arraylike
+from interp.readout.contrast import OK, contrasts, gram_of, scenario_codes, taken
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Stability:
 
 
 def stability(
-    X: Float[np.ndarray, "n d"],
-    positive: Bool[np.ndarray, "concepts texts"],
-    scenario: Shaped[np.ndarray, " labels"],
+    X: Arraylike,
+    positive: Arraylike,
+    scenario: Arraylike,
     *,
     n_boot: int = 1000,
     rng: np.random.Generator,
@@ -37,7 +38,7 @@ def stability(
     are, the rest does not stand for the corpus and the concept is undefined. Raises ValueError for
     fewer than three scenarios, activations that are not finite, and lengths that differ.
     """
-    check_texts(X, positive)
+    X, positive = taken(X, positive)
     member = scenario_codes(scenario, positive)
     n_scenarios = member.max() + 1
     times = rng.multinomial(n_scenarios, np.full(n_scenarios, 1 / n_scenarios), size=n_boot)

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
+from interp.arrays import Arraylike, indicator
 from interp.readout.contrast import (
     OK,
+    block_number,
     check_concepts,
-    check_texts,
     contrasts,
     resolution,
+    taken,
 )
 
 
@@ -50,8 +52,8 @@ class Readouts:
 
 
 def fit(
-    blocks: Iterable[tuple[int, Float[np.ndarray, "n d"]]],
-    positive: Bool[np.ndarray, "concepts texts"],
+    blocks: Iterable[tuple[int, Arraylike]],
+    positive: Arraylike,
     concepts: Sequence[str],
     *,
     minimum: int = 1,
@@ -64,12 +66,14 @@ def fit(
     that are not finite or of another length than the texts; blocks of different width, repeated
     blocks, and none.
     """
+    positive = indicator(positive, (None, None))
     check_concepts(concepts, positive)
     _check_counts(concepts, positive, max(minimum, 1))
     weights = contrasts(positive)
     found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for block, X in blocks:
-        check_texts(X, positive)
+        X, _ = taken(X, positive)
+        block = block_number(block)
         if block in found:
             raise ValueError(f"block {block} is given twice")
         found[block] = _unit_differences(X, weights)

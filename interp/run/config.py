@@ -1,6 +1,6 @@
 """What every study's configuration has: on what it computes, where results go, and which models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,21 @@ class RunConfig:
         """Who scores the cells of a grid: processes of this machine, or of the Ray cluster."""
         return "ray" if self.executor == "ray" else "loky"
 
+    def refuse_beside(self, given: str, *others: str) -> None:
+        """Refuse options that say nothing once another is given: ValueError with both names.
+
+        An option counts as given where it differs from its default.
+        """
+        if getattr(self, given) in (None, ()):
+            return
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        for name in others:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} has no part where {given} = "
+                    f"{getattr(self, given)} is given; leave one of them out"
+                )
+
     def require_at_least(self, **least: int) -> None:
         """Refuse fields below a bound: ValueError with the field, its value and the bound."""
         for name, bound in least.items():
@@ -50,8 +65,10 @@ class StudyConfig(RunConfig):
     """Base of the configuration of a study over models; a study adds its own options and may change
     defaults."""
 
-    model: tuple[str, ...] = ("smollm2-135m",)
+    model: tuple[str, ...] = ("smollm2-135m-instruct-q4",)
     """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
+    group_near_copies: bool = False
+    """Keep near copies among your own texts in one fold; without it the report tells of them."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Real, Shaped
+from jaxtyping import Float
 from scipy.spatial.distance import pdist, squareform
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.smds.grid import smds_grid
 from interp.smds.shapes import Shape, as_shape
 from interp.smds.solver import fold_predictions, gram
@@ -71,10 +73,10 @@ class Discovery:
 
 
 def discover(
-    activations: Shaped[np.ndarray, "n d"],
-    y: Real[np.ndarray, "n *columns"],
+    activations: Arraylike,
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
+    groups: Arraylike,
     shapes: Sequence[str | Shape] = ("circular", "linear", "log_linear", "semicircular", "spiral"),
     period: float | int | None = None,
     n_splits: int = 3,
@@ -86,10 +88,10 @@ def discover(
 ) -> Discovery:
     """Rank `shapes` on one set of activations [n, d], by z, with the lead of the best bootstrapped.
 
-    Raises ValueError as `smds_grid` does (also when one shape cannot take the labels), for fewer
-    than two shapes or permutations, and when the activations cannot be scored.
+    Raises ValueError as `smds_grid` does, and for fewer than two shapes or permutations.
     """
     _check(shapes, n_permutations)
+    (y, groups), activations = arrays.taken(y, groups), arrays.activations(activations)
     chosen = [as_shape(shape, period=period) for shape in shapes]
     grid = smds_grid(
         [("activations", activations[None])],

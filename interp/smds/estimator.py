@@ -6,7 +6,7 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.linear_model import Ridge
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,7 +16,7 @@ from interp.smds.shapes import Shape, as_shape
 from interp.smds.targets import Targets
 
 
-class SupervisedMDS(TransformerMixin, BaseEstimator):
+class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Linear map of activations onto the ideal geometry of their labels.
 
     1. Labels -> ideal coordinates: exact where the shape has them, else by classical scaling.
@@ -71,12 +71,24 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):
             shape = replace(shape, n_components=self.n_components)
         return Targets(shape, y[None])
 
+    def _numbered(self, y: Any) -> Any:
+        """Names as their numbers in sorted order, where the shape looks at equality alone."""
+        names = np.asarray(y) if y is not None else np.zeros(0)
+        if names.dtype.kind not in "USO" or not as_shape(self.shape).categorical:
+            return y
+        return np.unique(names.astype(str), return_inverse=True)[1].reshape(names.shape)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
     def fit(self, X: Any, y: Any) -> "SupervisedMDS":
         """Fit the map from activations X [n, d] to the geometry of labels y [n] or [n, columns].
 
         Raises ValueError for alpha < 0 and for labels that the shape cannot take.
         """
         # float64 whatever the input: massive dimensions round a float32 Gram away.
+        y = self._numbered(y)
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, ensure_min_samples=2, y_numeric=True
         )
@@ -113,5 +125,5 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):
         .40 on new rows.
         """
         embedded = self.transform(X)
-        target = self._target(np.asarray(y, dtype=np.float64))
+        target = self._target(np.asarray(self._numbered(y), dtype=np.float64))
         return stress_score(target.distances(0, np.arange(len(embedded))), pdist(embedded))

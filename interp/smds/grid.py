@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Real, Shaped
+from jaxtyping import Float, Real
 from tqdm.auto import tqdm
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.smds.cells import Run, score_cells
 from interp.smds.design import CellScores, Design, Fit, Frame, build_design
 from interp.smds.heldout import Rows
@@ -39,10 +41,10 @@ Workers = Callable[..., Iterator[list[CellScores]]]
 
 
 def smds_grid(
-    blocks: Iterable[tuple[str, Shaped[Any, "positions n d"]]],
-    y: Real[np.ndarray, "n *columns"],
+    blocks: Iterable[tuple[str, Arraylike]],
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
+    groups: Arraylike,
     shapes: Sequence[str | Shape] = ("circular",),
     period: float | int | None = None,
     n_splits: int = 3,
@@ -53,7 +55,7 @@ def smds_grid(
     source: int | None = None,
     n_permutations: int = 200,
     controls: Mapping[str, Real[np.ndarray, "repeats n"]] | None = None,
-    leave_out: Shaped[np.ndarray, " n"] | None = None,
+    leave_out: Arraylike | None = None,
     n_jobs: int | None = None,
     backend: Backend = "loky",
     cache: Path | None = None,
@@ -90,6 +92,7 @@ def smds_grid(
     or n_permutations that are not positive, a source that is no position, and blocks that disagree
     in shape.
     """
+    y, groups, leave_out = arrays.taken(y, groups, leave_out, names=("groups", "leave_out"))
     chosen = [as_shape(shape, period=period) for shape in shapes]
     labels, categories = _label_vectors(y, groups, chosen, leave_out, n_permutations, seed)
     folds, fit = grouped_folds(groups, n_splits, seed), Fit(alpha, standardise, orthonormal, source)
@@ -100,9 +103,9 @@ def smds_grid(
 
 
 def heldout_predictions(
-    activations: Shaped[np.ndarray, "n d"],
-    y: Real[np.ndarray, "n *columns"],
-    groups: Shaped[np.ndarray, " n"],
+    activations: Arraylike,
+    y: Arraylike,
+    groups: Arraylike,
     *,
     shape: str | Shape = "circular",
     period: float | int | None = None,
@@ -110,7 +113,7 @@ def heldout_predictions(
     seed: int = 42,
     alpha: float | int = 1.0,
     standardise: bool = False,
-    source: Shaped[np.ndarray, "n d"] | None = None,
+    source: Arraylike | None = None,
 ) -> Float[np.ndarray, "n k"]:
     """Pooled K-fold predictions in the frame of the ideal coordinates of all labels.
 
@@ -118,6 +121,9 @@ def heldout_predictions(
     the position whose map is applied, as in `smds_grid`. Raises ValueError as `smds_grid` does.
     """
     fit = Fit(alpha, standardise)
+    activations, y = arrays.activations(activations), arrays.label_columns(y)
+    groups = arrays.groups(groups, len(y))
+    source = None if source is None else arrays.activations(source, name="source", n=len(y))
     target = Targets(as_shape(shape, period=period), y[None])
     coordinates = target.coordinates(0, np.arange(len(y)))
     rows = Rows.of(activations)
@@ -214,6 +220,8 @@ def _runs(
     """Runs of positions, block after block; `names` is filled on the way."""
     positions = None
     for name, activations in blocks:
+        if not hasattr(activations, "device") or isinstance(activations, np.ndarray):
+            activations = arrays.activations(activations, name=f"block {name!r}", ndim=3)
         if activations.ndim != 3 or activations.shape[1] != n:
             raise ValueError(f"block {name!r} is {activations.shape}, not [positions, {n}, d]")
         if positions not in (None, len(activations)):

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Real, Shaped
+from jaxtyping import Bool, Float
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.smds.heldout import Rows
 from interp.smds.shapes import ideal_coordinates
 from interp.smds.similarity import pattern_coefficients, split_halves
@@ -32,10 +34,10 @@ class Roundness:
 
 
 def roundness(
-    activations: Shaped[np.ndarray, "n d"],
-    y: Real[np.ndarray, " n"],
+    activations: Arraylike,
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
+    groups: Arraylike,
     period: float | int,
     standardise: bool = False,
     n_halves: int = 20,
@@ -53,6 +55,8 @@ def roundness(
     standardised features. Raises ValueError for unusable labels, non-finite activations and fewer
     than 4 groups.
     """
+    y = arrays.labels(y)
+    activations, groups = arrays.activations(activations, n=len(y)), arrays.groups(groups, len(y))
     if not np.isfinite(activations).all():
         row = np.argwhere(~np.isfinite(activations))[0][0]
         raise ValueError(f"activations hold a value that is not finite in row {row}")

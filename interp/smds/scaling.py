@@ -30,6 +30,29 @@ def complete_distances(
     return completed
 
 
+SPANNED = 1e-9
+"""Least eigenvalue of a dimension that distances span, relative to the largest: rounding of a sum
+of squares leaves some 1e-15 times the number of labels."""
+
+
+def spanned(distances: Float[np.ndarray, "labels labels"]) -> int:
+    """How many dimensions distances span: one fewer than classes that are equally far apart."""
+    squared = distances**2
+    centred = squared - squared.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    values = np.linalg.eigvalsh(-0.5 * centred)
+    return max(1, int((values > SPANNED * values[-1]).sum()))
+
+
+def share_held(distances: Float[np.ndarray, "labels labels"], n_components: int) -> float:
+    """Part of the squared distances that so many dimensions can hold."""
+    squared = distances**2
+    centred = squared - squared.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    values = np.linalg.eigvalsh(-0.5 * centred).clip(min=0)[::-1]
+    return float(values[:n_components].sum() / values.sum()) if values.any() else 1.0
+
+
 def classical_mds(
     distances: Float[np.ndarray, "labels labels"],
     which: Int[np.ndarray, " n"],

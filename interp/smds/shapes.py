@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, Shaped
 from scipy.spatial.distance import pdist, squareform
 
 from interp.smds import geometry
@@ -34,7 +34,8 @@ class Shape:
     name: str
     """How the shape is called in results."""
     n_components: int | None = None
-    """Dimensions of the embedding unless the caller asks otherwise; None keeps all coordinates."""
+    """Dimensions of the embedding unless the caller asks otherwise; None keeps all coordinates, or
+    as many dimensions as the distances between the labels span."""
     coordinates: Callable[[Labels], np.ndarray] | None = None
     """Labels -> points [n, k] whose Euclidean distances are the ideal ones."""
     distances: Callable[[Labels], np.ndarray] | None = None
@@ -44,6 +45,8 @@ class Shape:
     absolute: bool = False
     """A label's coordinates do not depend on which other labels are there, so that predictions of
     different folds share one frame."""
+    categorical: bool = False
+    """Whether only the equality of labels counts, so that they may be names."""
 
     def __post_init__(self) -> None:
         if (self.coordinates is None) == (self.distances is None):
@@ -55,7 +58,7 @@ def circular(period: float | int | None = None) -> Shape:
     return Shape(
         "circular",
         2,
-        coordinates=lambda y: geometry.on_circle(2 * np.pi * geometry.phase(y, period)),
+        coordinates=partial(_on_circle, period=period),
         columns=(1,),
         absolute=period is not None,
     )
@@ -69,7 +72,7 @@ def line(low: float | int, high: float | int) -> Shape:
     return Shape(
         "linear",
         1,
-        coordinates=lambda y: (geometry.column(y)[:, None] - low) / (high - low),
+        coordinates=partial(_on_line, low=low, high=high),
         columns=(1,),
         absolute=True,
     )
@@ -112,24 +115,48 @@ def polytope(dimensions: int = 3) -> Shape:
     )
 
 
+# functions of the module, since a shape travels to other processes and into saved estimators
+
+
+def _on_circle(y: Labels, period: float | int | None) -> np.ndarray:
+    return geometry.on_circle(2 * np.pi * geometry.phase(y, period))
+
+
+def _on_line(y: Labels, low: float | int, high: float | int) -> np.ndarray:
+    return (geometry.column(y)[:, None] - low) / (high - low)
+
+
+def _on_half_circle(y: Labels) -> np.ndarray:
+    return geometry.on_circle(np.pi * geometry.unit(geometry.column(y)))
+
+
+def _rescaled(y: Labels) -> np.ndarray:
+    return geometry.unit(y).reshape(len(y), -1)
+
+
+def _unequal(y: Labels) -> np.ndarray:
+    return (geometry.gap(geometry.column(y)) > 0).astype(float)
+
+
 _BY_NAME: dict[str, Callable[[float | int | None], Shape]] = {
     "circular": circular,
-    "linear": lambda _: Shape("linear", coordinates=lambda y: geometry.unit(y).reshape(len(y), -1)),
+    "linear": lambda _: Shape("linear", coordinates=_rescaled),
     "log_linear": lambda _: Shape(
         "log_linear", 1, coordinates=geometry.log_linear, columns=(1,), absolute=True
     ),
     "semicircular": lambda _: Shape(
         "semicircular",
         2,
-        coordinates=lambda y: geometry.on_circle(np.pi * geometry.unit(geometry.column(y))),
+        coordinates=_on_half_circle,
         columns=(1,),
     ),
     "spiral": lambda _: Shape("spiral", 2, coordinates=geometry.spiral, columns=(1,)),
     "cluster": lambda _: Shape(
+        # classes that are all equally far apart are a simplex: one dimension fewer than classes
         "cluster",
-        2,
-        distances=lambda y: (geometry.gap(geometry.column(y)) > 0).astype(float),
+        distances=_unequal,
         columns=(1,),
+        categorical=True,
     ),
     "discrete_circular": lambda period: Shape(
         "discrete_circular", 2, distances=partial(geometry.ring, period=period), columns=(1,)
@@ -170,12 +197,16 @@ def as_shape(shape: str | Shape, *, period: float | int | None = None) -> Shape:
     return _BY_NAME[shape](period)
 
 
-def check_labels(y: Real[np.ndarray, "n *columns"], shape: Shape) -> Labels:
-    """`y` as float64 labels that `shape` accepts.
+def check_labels(y: Shaped[np.ndarray, "n *columns"], shape: Shape) -> Labels:
+    """`y` as float64 labels that `shape` accepts; names as their numbers in sorted order.
 
     Raises ValueError for non-finite labels, for fewer than two distinct labels and for a number of
     columns that the shape has no meaning for.
     """
+    if y.dtype.kind in "USO":
+        if not shape.categorical:
+            raise ValueError(f"shape {shape.name!r} needs numbers as labels, not {y.ravel()[0]!r}")
+        y = np.unique(y, return_inverse=True)[1].reshape(y.shape)
     labels = np.asarray(y, dtype=np.float64)
     finite = np.isfinite(labels)
     if not finite.all():

@@ -16,8 +16,10 @@ the inverse noise covariance (Haufe et al. 2014).
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Real, Shaped
+from jaxtyping import Bool, Float, Shaped
 
+from interp import arrays
+from interp.arrays import Arraylike
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.heldout import Rows
 from interp.smds.shapes import Shape, ideal_coordinates
@@ -100,10 +102,10 @@ def principal_cosines(
 
 
 def subspace_similarity(
-    activations: Shaped[np.ndarray, "positions n d"],
-    y: Real[np.ndarray, "n *columns"],
+    activations: Arraylike,
+    y: Arraylike,
     *,
-    groups: Shaped[np.ndarray, " n"],
+    groups: Arraylike,
     shape: str | Shape = "circular",
     period: float | int | None = None,
     alpha: float | int = 1.0,
@@ -123,9 +125,9 @@ def subspace_similarity(
     the earlier position's true patterns and takes the later one's under permuted labels, the null
     of a position's reliability both of its halves.
 
-    Raises ValueError for unusable labels, a group with two labels, fewer than 4 groups, halves
-    whose labels do not span the shape, and fewer activation dimensions than the shape has.
+    Raises ValueError for unusable labels, a group with two, fewer than 4 groups, or dimensions.
     """
+    (y, groups), activations = arrays.taken(y, groups), arrays.activations(activations, ndim=3)
     coordinates = ideal_coordinates(y, shape, period=period)
     positions, _, d = activations.shape
     k = coordinates.shape[1]

@@ -6,15 +6,19 @@ does; shapes known by distances take them once between all distinct labels, so t
 is an index into one table and a held-out pair's distance does not depend on who else is held out.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Shaped
 from scipy.spatial.distance import pdist
 
 from interp.smds.pairs import RingPairs, sums_of_squares
-from interp.smds.scaling import classical_mds, complete_distances
+from interp.smds.scaling import classical_mds, complete_distances, share_held, spanned
 from interp.smds.shapes import Shape, check_labels
+
+HELD = 0.5
+"""Share of a shape's squared distances that its dimensions must hold for it to be a hypothesis."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 """(train, test) row numbers of each fold."""
@@ -35,7 +39,7 @@ class Targets:
     Raises ValueError (from `check_labels`) when the shape cannot take the labels.
     """
 
-    def __init__(self, shape: Shape, labels: Real[np.ndarray, "vectors n *columns"]) -> None:
+    def __init__(self, shape: Shape, labels: Shaped[np.ndarray, "vectors n *columns"]) -> None:
         flat = labels.reshape(-1, *labels.shape[2:])
         self.shape = shape
         self.labels = check_labels(flat, shape).reshape(labels.shape)
@@ -44,6 +48,15 @@ class Targets:
             values, which = np.unique(flat, axis=0, return_inverse=True)
             self._table = shape.distances(check_labels(values, shape))
             self._complete = complete_distances(self._table)
+            self._components = shape.n_components or spanned(self._complete)
+            held = share_held(self._complete, self._components)
+            if held < HELD:
+                warnings.warn(
+                    f"{self._components} dimensions hold {held:.0%} of the distances of shape "
+                    f"{shape.name!r}, which span {spanned(self._complete)}: the shape cannot win. "
+                    "Give n_components=None for as many as it needs",
+                    stacklevel=2,
+                )
             self._which = which.reshape(labels.shape[:2])
 
     @property
@@ -58,9 +71,7 @@ class Targets:
     def coordinates(self, vector: int, rows: np.ndarray) -> np.ndarray:
         """Coordinates [rows, k] that a fit on `rows` is asked to predict."""
         if self.shape.coordinates is None:
-            return classical_mds(
-                self._complete, self._which[vector, rows], self.shape.n_components or len(rows)
-            )
+            return classical_mds(self._complete, self._which[vector, rows], self._components)
         points = self.shape.coordinates(self.labels[vector, rows])
         wanted = self.shape.n_components
         if wanted is None or wanted >= points.shape[1]:

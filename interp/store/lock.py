@@ -3,7 +3,8 @@
 On this machine and on shared file systems it is `flock`, which the kernel lets go of when its
 process ends, however it ends: a lock is never stale. Ranks share `.lock`, which a writer that is
 alone takes whole, and each takes `.lock-rank-...` of its own, so that two processes of one rank
-meet. A file system without `flock` (some mounts of Lustre, old NFS) gets a warning instead.
+meet. Ranks of two worlds share shards out otherwise, so those of one wait for the other's to end.
+A file system without `flock` (some mounts of Lustre, old NFS) gets a warning instead.
 
 An object store has no locks. There a writer leaves a lease of `LEASE` seconds under the same name,
 and renews it while it lives. Two writers that start within one request of each other may both
@@ -51,7 +52,7 @@ def sole_writer(path: Place, rank: Rank | None) -> Iterator[None]:
     Raises:
         Locked: another process writes the store; says which, where, and since when.
     """
-    own = LOCK if rank is None else f"{LOCK}-rank-{rank.number:05d}"
+    own = LOCK if rank is None else f"{LOCK}-rank-{rank.number:05d}-of-{rank.world:05d}"
     owner = f"{'' if rank is None else f'{rank}, '}process {os.getpid()} on {socket.gethostname()}"
     with ExitStack() as held:
         if not isinstance(path, Path):
@@ -60,6 +61,12 @@ def sole_writer(path: Place, rank: Rank | None) -> Iterator[None]:
             if rank is not None:
                 held.enter_context(_flock(path, LOCK, None))
             held.enter_context(_flock(path, own, owner))
+            if rank is not None and (others := list(_holders(path, other_than=rank))):
+                raise Locked(
+                    f"{_refusal(path, others)}. This is {rank}, and those share the work "
+                    "otherwise: start again when they have ended (an array's task that is "
+                    "submitted alone is a world of its own; submit the whole array again)"
+                )
         yield
 
 
@@ -120,9 +127,14 @@ def _remove(path: Path, file: TextIOWrapper) -> None:
     path.unlink(missing_ok=True)
 
 
-def _holders(path: Path) -> Iterator[str]:
-    """Who signed a lock file and holds it now."""
-    for found in sorted(path.glob(f"{LOCK}*")):
+def _holders(path: Path, *, other_than: Rank | None = None) -> Iterator[str]:
+    """Who signed a lock file and holds it now; with a rank, only ranks of other worlds."""
+    pattern, own = f"{LOCK}*", ""
+    if other_than is not None:
+        pattern, own = f"{LOCK}-rank-*", f"-of-{other_than.world:05d}"
+    for found in sorted(path.glob(pattern)):
+        if own and found.name.endswith(own):
+            continue
         with found.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -133,7 +145,12 @@ def _holders(path: Path) -> Iterator[str]:
 @contextmanager
 def _lease(path: UPath, name: str, owner: str) -> Iterator[None]:
     held = [_lease_holder(file) for file in path.iterdir()] if path.exists() else []
-    rivals = [text for found, text in filter(None, held) if LOCK in (found, name) or found == name]
+    world = name.rpartition("-of-")[2]
+    rivals = [
+        text
+        for found, text in filter(None, held)
+        if LOCK in (found, name) or found == name or not found.endswith(f"-of-{world}")
+    ]
     if rivals:
         raise Locked(f"{_refusal(path, rivals)}; a lease ends {LEASE:.0f} s after its process")
     ended, since = threading.Event(), _now()

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from upath import UPath
 
 from interp.files import Place, place
-from interp.plan import Plan
+from interp.plan import DTYPES, Plan
 from interp.store.shards import SAMPLES, Row, Shards, corrupt, read_tensor
 
 
@@ -64,7 +64,17 @@ class Store:
             state = "an unfinished store" if (path / "plan.json").exists() else "no store"
             raise ValueError(f"{path} holds {state}: there is no manifest.json")
         manifest = json.loads((path / "manifest.json").read_text())
-        plan = Plan(**manifest["plan"])
+        plan = Plan.from_dict(manifest["plan"], path / "manifest.json")
+        if (path / "plan.json").exists():
+            planned = Plan.from_dict(
+                json.loads((path / "plan.json").read_text()), path / "plan.json"
+            )
+            if planned.key() != plan.key():
+                raise ValueError(f"{path}: its manifest is not that of its plan.json")
+        if len(manifest["shards"]) != plan.n_shards:
+            raise ValueError(
+                f"{path}: {len(manifest['shards'])} shards in its manifest, {plan.n_shards} planned"
+            )
         store = cls(path, plan, manifest["source"], tuple(manifest["shards"]))
         store._hold(bytes_too=False)
         return store
@@ -88,9 +98,22 @@ class Store:
         _require(hook, self.hooks)
         shape = (self.plan.n_samples, len(self.positions), *self.plan.hooks[hook])
         out = np.empty(shape, dtype=np.float32)
-        for shard in self.shards:
+        read = np.zeros(self.plan.n_samples, dtype=int)
+        for number, shard in enumerate(self.shards):
             file = self.path / shard["file"]
-            out[read_tensor(file, SAMPLES).numpy()] = read_tensor(file, hook).float().numpy()
+            rows, values = read_tensor(file, SAMPLES).numpy(), read_tensor(file, hook)
+            expected = (len(self.plan.rows(number)), *shape[1:])
+            if values.shape != expected or values.dtype != DTYPES[self.plan.dtype]:
+                raise corrupt(
+                    file, f"{hook} is {values.dtype} {list(values.shape)}, planned {list(expected)}"
+                )
+            if len(rows) != len(values) or rows.min() < 0 or rows.max() >= len(out):
+                raise corrupt(file, "its sample numbers are not those of its rows")
+            out[rows] = values.float().numpy()
+            np.add.at(read, rows, 1)
+        if (read != 1).any():
+            sample = int((read != 1).argmax())
+            raise corrupt(self.path, f"sample {sample} is in it {read[sample]} times")
         return out
 
     def verify(self) -> None:

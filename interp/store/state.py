@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from upath import UPath
@@ -75,7 +75,7 @@ def inspect(path: str | Path | UPath, *, bytes_too: bool = True) -> State:
         found = json.loads((path / "plan.json").read_text())
     except FileNotFoundError:
         raise ValueError(f"{path} holds no store: there is no plan.json") from None
-    plan = Plan(**{field.name: found[field.name] for field in fields(Plan)})
+    plan = Plan.from_dict(found, path / "plan.json")
     shards = Shards(path, plan)
     manifest = shards.manifest()
     problems, n_bytes = {}, 0

@@ -10,7 +10,7 @@ import torch
 
 from interp.claims import Claim, as_records
 from interp.extract import Stores
-from interp.model import load, source
+from interp.model import check_models, load, source
 from interp.readout import save_concepts, save_control_vectors, save_quality, save_readouts
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
@@ -79,6 +79,7 @@ def main(config: Config) -> Path:
     for name in config.model if config.output is not None else ():
         check(corpus, config.folder(name, Path()), config.target_layers, overwrite=config.overwrite)
     notices = check(corpus, None, config.target_layers)
+    check_models(config.model, config.device)
     with Run("concept_readout", config, root=config.runs) as run:
         run.record("corpus", corpus.fingerprint())
         every: list[Judged] = []

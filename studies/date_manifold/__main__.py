@@ -7,7 +7,7 @@ from typing import Literal
 
 from interp.claims import Claim, as_records
 from interp.extract import Stores
-from interp.model import load, source
+from interp.model import check_models, load, source
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
 from interp.store import Store, by_position
@@ -54,12 +54,16 @@ class Config(StudyConfig):
     def __post_init__(self):
         super().__post_init__()
         self.require_at_least(permutations=40, orders=20, interventions=0)
+        self.refuse_beside("data", "task", "people", "n")
         if not 0 <= self.depth <= 100:
             raise ValueError(f"depth = {self.depth}; choose from 0 to 100 % of the blocks")
 
     def texts(self) -> Dataset:
         """The dataset that the options describe."""
-        given = generate(self.task, self.n, seed=self.seed, people=self.people) if self.data is None else from_file(self.data)  # fmt: skip # noqa: E501
+        if self.data is not None:
+            given = from_file(self.data, group_near_copies=self.group_near_copies)
+        else:
+            given = generate(self.task, self.n, seed=self.seed, people=self.people)
         return given.permuted(self.seed) if self.permute_dates else given
 
     @property
@@ -71,9 +75,11 @@ class Config(StudyConfig):
 def main(config: Config) -> Path:
     """Run the study and return the path of its report."""
     settings = config.settings
+    data = config.texts()  # what is wrong with a file is said before a directory is made
+    check_models(config.model, config.device)
     with Run("date_manifold", config, root=config.runs) as run:
         # 1. texts with a span for every word
-        data = config.texts()
+        run.record("folds", data.made_of)
         run.record("texts", data.fingerprint())
 
         detections: list[Detection] = []

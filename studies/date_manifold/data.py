@@ -63,6 +63,8 @@ class Dataset:
     """Leading words that stand, in every text, before anything of the label is said."""
     other: Float[np.ndarray, " n"] | None = None
     """Label of the other person of a text that names two; one for each group."""
+    made_of: str = "Folds and permutations keep all texts of one label whole."
+    """What folds are made of, in sentences."""
 
     def __post_init__(self) -> None:
         self._check_lengths()

@@ -250,7 +250,7 @@ def method(data: Dataset, settings: Settings) -> Section:
     return Section(
         "What was done",
         [
-            f"One of {len(data.samples)} texts: “{data.samples[0].text}”",
+            f"One of {len(data.samples)} texts: “{data.samples[0].text}” {data.made_of}",
             f"(1) At every depth and word the residual stream is mapped to the {shape} of the "
             f"{data.quantity} by supervised multidimensional scaling, fitted and scored on "
             f"different rows ({settings.n_splits} folds). Three things are held against it: "
@@ -258,6 +258,11 @@ def method(data: Dataset, settings: Settings) -> Section:
             f"orders of the {category}s, and the prediction of {category}s that were left out. "
             f"(2) At {middle} of the depth the planes of any two words are compared. (3) The map "
             f"of {data.source} is scored at every word. (4) An orthonormal projection is scored, "
-            f"and the figure's roundness measured. Other shapes are tried at {middle}. {standard}",
+            f"and the figure's roundness measured. Other shapes are tried at {middle}. (5) "
+            f"Activations of the {data.source} are put in place of those of another text "
+            f"(patching), and what a decoder reads at {data.destination} is compared with the text "
+            f"they came from. (6) The {data.source} is turned in the plane of its map, and the "
+            f"decoder is asked how far {data.destination} turned with it; random planes and planes "
+            f"of dealt labels stand beside it. {standard}",
         ],
     )

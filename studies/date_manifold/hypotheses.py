@@ -32,7 +32,8 @@ def _clusters(data: Dataset) -> Shape:
         category = np.searchsorted(data.edges[1:-1], y, side="right")
         return (category[:, None] != category).astype(float)
 
-    return Shape(f"{data.category_noun} clusters", 2, distances=distances, columns=(1,))
+    # as far from one another as all others: a simplex, of one dimension fewer than categories
+    return Shape(f"{data.category_noun} clusters", distances=distances, columns=(1,))
 
 
 def investigate(

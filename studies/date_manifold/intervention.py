@@ -17,6 +17,7 @@ from jaxtyping import Complex, Float, Int
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.batch import padded_batch
+from interp.model import padding_id
 from interp.positions import Aligned, align
 from interp.smds import SupervisedMDS
 from interp.store import Store
@@ -105,7 +106,7 @@ class Reader:
     @torch.no_grad()
     def _pass(self, texts: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
         aligned, hook = self.align(texts), self.store.hooks[self.row]
-        pad = self.model.tokenizer.pad_token_id
+        pad = padding_id(self.model)
         rules = ("last",) * len(self.words)
         batch = padded_batch(aligned, rules, pad=pad, device=str(self.model.cfg.device))
         _, cache = self.model.run_with_cache(

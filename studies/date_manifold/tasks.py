@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from interp.labelled import number, read_labelled
+from interp.labelled import Labelled, number, read_labelled
 from interp.positions import Sample
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.templates import (
@@ -157,7 +157,7 @@ def _partner_dates(rng: np.random.Generator) -> Int[np.ndarray, " day"]:
     return partner
 
 
-def from_file(path: Path | str) -> Dataset:
+def from_file(path: Path | str, *, group_near_copies: bool = False) -> Dataset:
     """Texts, labels and spans of a CSV or JSONL file, as `interp.labelled` describes it.
 
     The first span states the label and the last returns to it. A column `period` (one number in
@@ -170,10 +170,10 @@ def from_file(path: Path | str) -> Dataset:
             changes, a row without a category, categories that interleave, or what `read_labelled`
             and `Dataset` refuse.
     """
-    read = read_labelled(path)
+    read = read_labelled(path, group_near_copies=group_near_copies)
     if len(read.samples) < FEWEST:
         raise ValueError(f"{path}: {len(read.samples)} rows; at least {FEWEST} are needed")
-    label = _numbers(path, read.labels)
+    label = _numbers(path, read)
     period = _period(path, read.columns.get("period"))
     names = read.columns.get("category")
     edges, categories = (
@@ -197,14 +197,17 @@ def from_file(path: Path | str) -> Dataset:
         destination=words[-1],
         distractor=None,
         before=0,
+        made_of=read.made_of,
     )
 
 
-def _numbers(path: Path | str, labels: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _numbers(path: Path | str, read: Labelled) -> Float[np.ndarray, " n"]:
+    labels = read.labels
     if labels.dtype != np.float64:
         row = next(row for row, label in enumerate(labels) if number(str(label)) is None)
         raise ValueError(
-            f"{path}: label {str(labels[row])!r} of row {row}, counting from 0, is no finite number"
+            f"{path}, line {read.lines[row]}: label {str(labels[row])!r} of row {row}, counting "
+            "from 0, is no finite number"
         )
     if np.ptp(labels) == 0:
         raise ValueError(f"{path}: every label is {labels[0]}; a geometry needs labels that differ")

@@ -6,16 +6,16 @@ asked whether it carries the quantity: the words before it is stated cannot, and
 words should not.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+import regex
 from jaxtyping import Float, Int
 
-from interp.positions import Sample
+from interp.positions import LETTER, Sample
 
 Task = Literal["birthday", "weekday", "hour", "duration", "age"]
 """Quantities that have a template."""
@@ -90,7 +90,7 @@ def _words(text: str) -> Iterator[tuple[str, str, str]]:
     """(name, word, punctuation after it) of a template; a repeated word gets a number."""
     seen: dict[str, int] = {}
     for chunk in text.split(" "):
-        match = re.fullmatch(r"(\{\w+\}|\w+)(\W*)", chunk)
+        match = regex.fullmatch(rf"(\{{\w+\}}|{LETTER}+)((?:(?!{LETTER}).)*)", chunk)
         assert match is not None, chunk
         word, mark = match.groups()
         name = f"[{word[1:-1]}]" if word.startswith("{") else word

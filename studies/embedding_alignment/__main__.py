@@ -5,7 +5,7 @@ from pathlib import Path
 
 from interp.claims import Claim, as_records
 from interp.extract import Stores
-from interp.model import load, source
+from interp.model import check_models, load, source
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
 from studies.embedding_alignment import figures, findings, overview
@@ -31,6 +31,7 @@ class Config(StudyConfig):
     def __post_init__(self):
         super().__post_init__()
         self.require_at_least(resamples=100, folds=2)
+        self.refuse_beside("pairs", "n")
 
     def texts(self) -> Pairs:
         """The pairs that the options describe."""
@@ -40,9 +41,10 @@ class Config(StudyConfig):
 def main(config: Config) -> Path:
     """Run the study and return the path of its report."""
     settings = Settings(config.resamples, config.folds, config.seed)
+    pairs = config.texts()  # what is wrong with a file is said before a directory is made
+    check_models(config.model, config.device)
     with Run("embedding_alignment", config, root=config.runs) as run:
         # 1. pairs of texts
-        pairs = config.texts()
         run.record("pairs", pairs.fingerprint())
 
         every: list[Measured] = []

@@ -1,7 +1,7 @@
 """Do models keep two speakers apart, and where? `python -m studies.speaker_role --help`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,8 +9,9 @@ from typing import Literal
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.claims import Claim, as_records
+from interp.duplicates import equal_texts
 from interp.extract import Stores
-from interp.model import load, source
+from interp.model import check_models, load, source
 from interp.positions import Sample, fingerprint
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
@@ -24,6 +25,10 @@ from studies.speaker_role.transcripts import read as read_transcript
 
 DEPTHS = {"quarters": (0, 25, 50, 75, 100), "all": ()}
 """Depths in %; none stands for all."""
+
+
+FEWEST_TURNS_ALONE = 8
+"""Turns of an only transcript: four stretches of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,7 @@ class Config(StudyConfig):
             raise ValueError(f"ablations = {self.ablations}; give 40 or more, or 0 for none")
         if self.data is not None and self.transcript:
             raise ValueError("data and transcript exclude each other; give one of them")
+        self.refuse_beside("data", "arrangement", "copies", "format", "verbs", "ablations")
 
     @property
     def design(self) -> Design:
@@ -73,9 +79,12 @@ class Config(StudyConfig):
 
 def main(config: Config) -> Path:
     """Run the study and return the path of its report."""
+    # what is wrong with files and names is said before a directory is made and a model is loaded
+    given = [read_transcript(path) for path in config.transcript] or shipped()
+    _check(given, config)
+    check_models(config.model, config.device)
     with Run("speaker_role", config, root=config.runs) as run:
         # 1. transcripts
-        given = [read_transcript(path) for path in config.transcript] or shipped()
         keep = partial(read, depths=DEPTHS[config.blocks], stores=Stores.of(config))
         every: list[Probing] = []
         claims: list[Claim] = []
@@ -116,12 +125,43 @@ def main(config: Config) -> Path:
         return run.save_report(page)
 
 
+def _check(given: Sequence[Transcript], config: Config) -> None:
+    """Refuse what could not be studied, by what needs no model.
+
+    Raises:
+        ValueError: speakers that differ between transcripts, two equal transcripts, or too few
+            turns for stretches to be held out.
+    """
+    if config.data is not None:
+        from_file(config.data, group_near_copies=config.group_near_copies)
+        return
+    conversations(given, Design("as_written", 1, config.seed, config.verbs, "plain"))
+    said = [" ".join(turn.text for turn in transcript.turns) for transcript in given]
+    equal = equal_texts(said)
+    if len(equal.copies):
+        copy, first = equal.copies[0]
+        raise ValueError(
+            f"transcripts {given[first].name!r} and {given[copy].name!r} are equal; a copy is no "
+            "second transcript"
+        )
+    turns = len(given[0].turns)
+    if len(given) == 1 and turns < FEWEST_TURNS_ALONE:
+        raise ValueError(
+            f"{given[0].name}: one transcript of {turns} turns; its stretches are held out in "
+            f"turn, which takes {FEWEST_TURNS_ALONE} turns, or give several transcripts"
+        )
+
+
 def _conversations(
     model: TransformerBridge, given: Sequence[Transcript], config: Config
 ) -> tuple[list[Conversation], Conversation | None]:
     """The conversations, cut where they exceed the context, and one transcript as written."""
     if config.data is not None:
-        return from_file(config.data), None
+        return from_file(config.data, group_near_copies=config.group_near_copies), None
+    design = config.design
+    if len(given) == 1:
+        # arrangements of one transcript are no further ones, and would mix up its stretches
+        design = replace(design, arrangement="as_written", copies=1)
     render = config.design.renderer(model.tokenizer)
 
     def fits(transcript: Transcript) -> bool:
@@ -131,7 +171,7 @@ def _conversations(
 
     pieces = [piece for transcript in given for piece in split(transcript, fits)]
     as_written = Design("as_written", 1, config.seed, config.verbs, config.format)
-    made = conversations(pieces, config.design, tokenizer=model.tokenizer)
+    made = conversations(pieces, design, tokenizer=model.tokenizer)
     return made, conversations(pieces[:1], as_written, tokenizer=model.tokenizer)[0]
 
 

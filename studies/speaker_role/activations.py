@@ -32,6 +32,8 @@ class Tokens:
     """Their depth in % of the blocks; 0 is the embedding, 100 is after the final norm."""
     classes: tuple[str, ...]
     """Names of the speakers."""
+    unit: str
+    """What a group is: transcript, group, text, or stretch of turns."""
     conversation: Int[np.ndarray, " row"]
     """Number of the conversation."""
     slot: Int[np.ndarray, " row"]
@@ -43,7 +45,7 @@ class Tokens:
     turn: Int[np.ndarray, " row"]
     """Number of the turn over all conversations: the exchangeable unit."""
     group: Int[np.ndarray, " row"]
-    """Number of the transcript: what folds never split."""
+    """Number of the transcript, or of the only one's stretch of turns: what folds never split."""
     rotation: Int[np.ndarray, " row"]
     """How often the names were exchanged."""
     type: Int[np.ndarray, " row"]
@@ -68,6 +70,13 @@ class Tokens:
         }
 
 
+STRETCHES = 8
+"""Parts into which the turns of an only transcript are cut, to be held out in turn."""
+
+FEWEST_IN_STRETCH = 2
+"""Turns of a stretch, so that both speakers may occur in it."""
+
+
 def read(
     model: TransformerBridge,
     talks: Sequence[Conversation],
@@ -86,7 +95,8 @@ def read(
     named = ["embedding", *(f"block {b}" for b in range(last - 1)), "final norm"]
     percent = np.array([100.0 if row == last else 100 * row / (last - 1) for row in rows])
     classes = talks[0].rendered.names
-    return Tokens(store, tuple(named[row] for row in rows), percent, classes, **columns)
+    unit = "stretch of turns" if _alone(talks) else talks[0].unit
+    return Tokens(store, tuple(named[row] for row in rows), percent, classes, unit, **columns)
 
 
 def _slots(
@@ -102,6 +112,7 @@ def _slots(
         found.append((labels, 1 + np.flatnonzero(labels.role[1:] != "")))
     width = max(len(kept) for _, kept in found)
     groups = np.unique([_whole(talk.group) for talk in talks], return_inverse=True)[1]
+    stretch = _stretches(talks) if _alone(talks) else None
     samples, parts, turns = [], [], 0
     for number, (talk, (labels, kept)) in enumerate(zip(talks, found, strict=True)):
         offsets = encoded["offset_mapping"][number]
@@ -117,13 +128,35 @@ def _slots(
                 "role": labels.role[kept],
                 "speaker": labels.speaker[kept],
                 "turn": turns + labels.turn[kept],
-                "group": np.full(n, groups[number]),
+                "group": (
+                    np.full(n, groups[number])
+                    if stretch is None
+                    else stretch[number][labels.turn[kept]]
+                ),
                 "rotation": np.full(n, talk.rotation),
                 "type": np.array(encoded["input_ids"][number])[kept],
             }
         )
         turns += len(talk.rendered.turns)
     return samples, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _alone(talks: Sequence[Conversation]) -> bool:
+    """Whether all texts are one transcript, which has no others to be held out from."""
+    return len({_whole(talk.group) for talk in talks}) == 1 and talks[0].unit == "transcript"
+
+
+def _stretches(talks: Sequence[Conversation]) -> list[Int[np.ndarray, " turn"]]:
+    """For every text, the stretch that each turn lies in: neighbours together, and the exchanged
+    version of a turn with it."""
+    pieces = list(dict.fromkeys(talk.group for talk in talks))
+    length = {talk.group: len(talk.rendered.turns) for talk in talks}
+    before = dict(zip(pieces, np.cumsum([0, *(length[p] for p in pieces)]).tolist(), strict=False))
+    total = sum(length.values())
+    number = min(STRETCHES, total // FEWEST_IN_STRETCH)
+    return [
+        (before[talk.group] + np.arange(length[talk.group])) * number // total for talk in talks
+    ]
 
 
 def _whole(name: str) -> str:

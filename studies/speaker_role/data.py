@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import regex
 from jaxtyping import Int, Shaped
 from transformers import PreTrainedTokenizerFast
 
 from interp.labelled import read_labelled
-from interp.positions import Span, stretches
+from interp.positions import LETTER, Span, stretches
 from studies.speaker_role.rendering import Rendered, chat, plain
 from studies.speaker_role.transcripts import Transcript, exchanged, shuffled
 
@@ -43,7 +44,7 @@ PRONOUNS = frozenset((
 """Personal pronouns in all cases, with possessives and reflexives."""
 
 # a contraction is cut before its apostrophe: "I'm" is "I" and "'m", "can't" is "can" and "'t"
-_RUN = re.compile(r"(?<=\w)['’]\w+|\w+|[^\w\s]+")
+_RUN = regex.compile(rf"(?<={LETTER})['’]{LETTER}+|{LETTER}+|(?:(?!{LETTER})\S)+")
 _SENTENCE_START = re.compile(r"""(?:^|[.!?…]\W*\s|\s["'“‘«(\[])\W*$""")
 
 
@@ -75,7 +76,7 @@ class Design:
         if self.copies < 1:
             raise ValueError(f"copies = {self.copies}; a transcript needs at least 1")
         for verb in self.verbs:
-            if not re.fullmatch(r"\w+", verb):
+            if not regex.fullmatch(rf"{LETTER}+", verb):
                 raise ValueError(f"verb {verb!r} is no single word of letters")
 
     def renderer(
@@ -107,6 +108,8 @@ class Conversation:
     """Number of the arrangement, from 0."""
     rotation: int
     """How often the names were exchanged, from 0; with two speakers 0 or 1."""
+    unit: str = "transcript"
+    """What the group is: a transcript, or of a user's file a group or a single text."""
 
     @property
     def text(self) -> str:
@@ -203,7 +206,7 @@ def _runs(said: str, names: Sequence[str], verbs: frozenset[str]) -> Iterator[tu
     called = [
         match.span()
         for name in names
-        for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", said)
+        for match in regex.finditer(rf"(?<!{LETTER}){regex.escape(name)}(?!{LETTER})", said)
     ]
     for match in _RUN.finditer(said):
         word, (start, stop) = match[0], match.span()
@@ -264,7 +267,7 @@ def label_tokens(offsets: Sequence[tuple[int, int]], conversation: Conversation)
     return TokenLabels(role.astype(str), turn, speaker)
 
 
-def from_file(path: Path | str) -> list[Conversation]:
+def from_file(path: Path | str, *, group_near_copies: bool = False) -> list[Conversation]:
     """A user's texts from a CSV or JSONL file, as `interp.labelled` describes it.
 
     Each text is one turn, its label is the speaker, the names of its spans are the roles (where two
@@ -274,7 +277,7 @@ def from_file(path: Path | str) -> list[Conversation]:
     Raises:
         ValueError: fewer than two labels, or what `read_labelled` refuses.
     """
-    read = read_labelled(path)
+    read = read_labelled(path, group_near_copies=group_near_copies)
     names, numbers = np.unique(read.labels, return_inverse=True)
     classes = tuple(f"{name:g}" if names.dtype == np.float64 else str(name) for name in names)
     if len(classes) < 2:
@@ -286,6 +289,7 @@ def from_file(path: Path | str) -> list[Conversation]:
             str(group),
             0,
             0,
+            "group" if read.grouped else "text",
         )
         for s, number, group in zip(read.samples, numbers, read.groups, strict=True)
     ]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from interp.plots import AttentionView, heatmap, scatter, scatter_grid
 from interp.probes import Transfer, project
 from interp.report import Figure, Section, Table
+from studies.speaker_role.activations import Tokens
 from studies.speaker_role.data import Design
 from studies.speaker_role.probing import Probing
 
@@ -279,23 +280,31 @@ def _large(found: Probing, rows: np.ndarray, classes: np.ndarray, seed: int) -> 
     return Figure(figure, caption)
 
 
+def _made_of(tokens: Tokens) -> str:
+    """What was held out, with its number."""
+    number = len(np.unique(tokens.group))
+    if tokens.unit == "stretch of turns":
+        return f"{number} stretches of turns of one transcript"
+    return f"{number} {tokens.unit}s"
+
+
 def method(design: Design, every: list[Probing]) -> Section:
     """What was done, in words, and the models side by side."""
     found = every[0]
     tokens = found.tokens
     arranged = (
         f"utterances and speakers dealt at random, {design.copies} times each"
-        if design.arrangement == "random"
+        if design.arrangement == "random" and tokens.unit == "transcript"
         else "as they were written"
     )
     exchanged = ", every text once more with the names exchanged" if tokens.rotation.any() else ""
     return Section(
         "What was done, and the models side by side",
         [
-            f"{len(np.unique(tokens.group))} transcripts of {' and '.join(tokens.classes)}, "
+            f"{_made_of(tokens)} of {' and '.join(tokens.classes)}, "
             f"{arranged}{exchanged}: {len(tokens.role)} tokens ({found.model}), each with a role "
             "and a speaker found by character spans. For every depth and role a logistic "
-            "regression learns who speaks from some transcripts and is scored on others. Held "
+            "regression learns who speaks from some of them and is scored on others. Held "
             "against it: speakers permuted among turns (max-T over the grid), the same probe on "
             "the embedding, labels drawn at random per word, and folds that ignore turns.",
             comparison(every),

@@ -8,6 +8,10 @@ from studies.speaker_role.probing import ALPHA, Probing
 NEAR = 0.05
 """Balanced accuracy within which two probes count as equally good."""
 
+FEWEST_TRANSCRIPTS = 5
+"""Transcripts that a claim about transcripts needs: fewer leave an interval less than four degrees
+of freedom."""
+
 LATE = 50.0
 """Depth in % beyond which a peak counts as late."""
 
@@ -86,28 +90,52 @@ def _beyond_surface(found: Probing) -> Claim:
         conditions={
             "the interval of the score lies above the embedding's score": (
                 None if interval is None or surface is None else interval[0] > surface
-            )
+            ),
+            **_several(found),
         },
     )
+
+
+def _several(found: Probing) -> dict[str, bool | None]:
+    """What a claim about transcripts needs: met, or untested where there is one transcript."""
+    if found.tokens.unit != "stretch of turns":
+        return {}
+    return {f"there are {FEWEST_TRANSCRIPTS} transcripts or more (there is 1)": None}
 
 
 def _unseen(found: Probing) -> Claim:
-    interval, chance = _interval(found), found.grid.chance
+    interval, chance, unit = _interval(found), found.grid.chance, found.tokens.unit
     several = len(np.unique(found.tokens.group)) > 1
+    what = "transcript" if unit == "stretch of turns" else unit
     return Claim.decide(
         "Does it survive?",
-        "It survives on transcripts that were never fitted.",
+        f"It survives on {what}s that were never fitted.",
         subject=found.model,
         estimate=_score(found),
-        unit=f"balanced accuracy at {found.where}, whole transcripts held out",
+        unit=f"balanced accuracy at {found.where}, {_held_out(unit)}",
         interval=interval,
-        null=f"chance, {chance:.2f}; bootstrap over transcripts",
+        null=f"chance, {chance:.2f}; probes fitted anew with other weights of the {_plural(unit)}",
         conditions={
-            "the interval over transcripts lies above chance": (
+            f"the interval over {_plural(unit)} lies above chance": (
                 interval[0] > chance if several and interval is not None else None
-            )
+            ),
+            **_several(found),
         },
     )
+
+
+def _plural(unit: str) -> str:
+    return "stretches of turns" if unit == "stretch of turns" else f"{unit}s"
+
+
+def _held_out(unit: str) -> str:
+    """What folds held out, in words."""
+    return {
+        "stretch of turns": "stretches of turns of the one transcript held out",
+        "transcript": "whole transcripts held out",
+        "group": "whole groups of the file held out",
+        "text": "single texts held out, as the file names no groups",
+    }[unit]
 
 
 def _exchanged(found: Probing) -> Claim:
@@ -118,13 +146,14 @@ def _exchanged(found: Probing) -> Claim:
         subject=found.model,
         estimate=None if exchange is None else exchange.accuracy,
         unit=f"balanced accuracy at {found.where}, fitted on one assignment of the names, scored "
-        "on the other in unseen transcripts",
+        f"on the other, {_held_out(found.tokens.unit)}",
         interval=None if exchange is None else exchange.interval,
-        null=f"chance, {chance:.2f}; bootstrap over transcripts",
+        null=f"chance, {chance:.2f}; bootstrap over {_plural(found.tokens.unit)}",
         conditions={
             "its interval lies above chance": (
                 None if exchange is None else exchange.interval[0] > chance
-            )
+            ),
+            **_several(found),
         },
     )
 

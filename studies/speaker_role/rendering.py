@@ -1,13 +1,13 @@
 """A transcript as the text that a model reads, and where in it each turn stands."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import regex
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
-from interp.positions import Span
+from interp.positions import LETTER, Span
 from studies.speaker_role.transcripts import Transcript
 
 CHAT_ROLES = ("user", "assistant")
@@ -121,8 +121,8 @@ def _headers(tokenizer: PreTrainedTokenizerFast) -> tuple[_Header, _Header]:
     raise ValueError("the chat template does not name the roles; use the plain format")
 
 
-def _words_back(text: str) -> list[re.Match[str]]:
-    return list(re.finditer(r"\w+", text))[::-1]
+def _words_back(text: str) -> list[regex.Match[str]]:
+    return list(regex.finditer(rf"{LETTER}+", text))[::-1]
 
 
 def _places(

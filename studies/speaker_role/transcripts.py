@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp.positions import segments
+from interp.positions import LETTER, segments
 
 FEWEST_TURNS = 4
 """Turns that each speaker of a text needs; fewer are rather a line mistaken for a tag."""
@@ -27,7 +27,7 @@ LONGEST_NAME = 40
 """Characters of a name; what stands before a colon and is longer is a sentence."""
 
 # a time of day ("9:30") is no tag, so white space or nothing follows the colon
-_TAG = rf"^[^\S\n]*(?P<label>\w[\w .'’&-]{{0,{LONGEST_NAME - 1}}}):(?=\s|$)"
+_TAG = rf"^[^\S\n]*(?P<label>{LETTER}(?:{LETTER}|[ .'’&-]){{0,{LONGEST_NAME - 1}}}):(?=\s|$)"
 
 
 @dataclass(frozen=True)
