@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: demo test check nightly drift lock clean
 
 demo: .venv/demo  ## real model, date study, prints the report's path
-	$(BIN)/python -m interp.model fetch smollm2-135m
+	$(BIN)/python -m interp.model fetch smollm2-135m-instruct-q4
 	$(BIN)/python -m studies.date_manifold --n 500
 
 test: .venv/dev  ## the test suite, real-model tests included

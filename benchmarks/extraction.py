@@ -52,7 +52,7 @@ from interp.positions import Sample, align
 from interp.run import parse
 
 TARGETS = {
-    "smollm2-135m": {"ours/hf": 0.90, "middle: ours/hf": 0.45, "ours/bare": 1.05},
+    "smollm2-135m-instruct-q4": {"ours/hf": 0.90, "middle: ours/hf": 0.45, "ours/bare": 1.05},
     "gemma-3-270m-shaped": {"ours/hf": 0.50, "middle: ours/hf": 0.25, "ours/bare": 1.05},
 }
 """What each ratio of CPU times should not exceed. A model whose unembedding is most of its
@@ -76,7 +76,7 @@ WORDS = ["the", "sun", "river", "we", "walk", "green", "old", "house", "day", "a
 class Config:
     """What to measure."""
 
-    models: tuple[Literal["smollm2-135m", "gemma-3-270m-shaped"], ...] = tuple(TARGETS)  # pyright: ignore[reportAssignmentType]
+    models: tuple[Literal["smollm2-135m-instruct-q4", "gemma-3-270m-shaped"], ...] = tuple(TARGETS)  # pyright: ignore[reportAssignmentType]
     """Real weights, random weights."""
     texts: int = 256
     """Number of texts."""
@@ -121,8 +121,8 @@ def samples_of(n: int, n_positions: int = 1) -> list[Sample]:
 
 def models_of(name: str) -> tuple[TransformerBridge, transformers.PreTrainedModel]:
     """The bridge, and an untouched HuggingFace module with the same weights."""
-    checkpoint = converted(fetch("smollm2-135m"))
-    if name == "smollm2-135m":
+    checkpoint = converted(fetch("smollm2-135m-instruct-q4"))
+    if name == "smollm2-135m-instruct-q4":
         hf = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
         return load(name, device="cpu"), hf.eval()
     config = transformers.Gemma3TextConfig(
@@ -287,7 +287,7 @@ def peak_of_writing(n: int, threads: int) -> int:
     """Peak resident bytes of this process once it has written n texts to disk: the first four
     blocks of SmolLM2 at eight positions, about as much per text as all thirty blocks at one."""
     torch.set_num_threads(threads)
-    samples, bridge = samples_of(n, n_positions=8), load("smollm2-135m", device="cpu")
+    samples, bridge = samples_of(n, n_positions=8), load("smollm2-135m-instruct-q4", device="cpu")
     hooks = [resid_post(block) for block in range(4)]
     with tempfile.TemporaryDirectory() as directory:
         extract(bridge, samples, hooks=hooks, out=Path(directory, "store"), progress=False)

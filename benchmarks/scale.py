@@ -1,7 +1,7 @@
 """Do time per text and memory stay level from a thousand texts to a hundred thousand?
 
     python benchmarks/scale.py --rounds 3 --picture docs/images/scale.png
-    python benchmarks/scale.py --cost smollm2-135m
+    python benchmarks/scale.py --cost smollm2-135m-instruct-q4
 
 1. A tiny Llama (3 blocks, d 32, random weights) reads texts of 10 to 30 words into a store, one
    position at every block, one thread. Each size runs in a process of its own, and the sizes take

@@ -116,13 +116,16 @@ def judge(conditions: Conditions) -> tuple[Verdict, str, str]:
     return "supported", rule, "every condition is met"
 
 
-def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
+def as_table(claims: Sequence[Claim | Mapping[str, Any]]) -> pd.DataFrame:
     """Claims to read side by side: a row per (question, statement), a column per subject.
+
+    They may also be records, as a run's results keep them (`run.results()["claims"]`).
 
     A cell reads "verdict: estimate [interval] unit"; it is empty where nothing was claimed of that
     subject. Rows and columns keep the order of `claims`. Raises ValueError if two claims share
     question, statement and subject, since one would hide the other.
     """
+    claims = [claim if isinstance(claim, Claim) else _of_record(claim) for claim in claims]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     subjects = list(dict.fromkeys(claim.subject for claim in claims))
     for claim in claims:
@@ -134,6 +137,11 @@ def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
     index = pd.MultiIndex.from_arrays([questions, statements], names=["question", "statement"])
     rows = [[row.get(subject, "") for subject in subjects] for row in cells.values()]
     return pd.DataFrame(rows, index=index, columns=pd.Index(subjects, name="subject"))
+
+
+def _of_record(record: Mapping[str, Any]) -> Claim:
+    between = record["interval"]
+    return Claim(**{**record, "interval": None if between is None else tuple(between)})
 
 
 def as_records(claims: Sequence[Claim]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@
    once and only where a block needs it, and every font is the reader's own.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ import plotly.graph_objects as go
 import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
+
+LARGEST_COUNT = 2**53
+"""Up to here every whole number is a float of its own."""
+
+WHITE = {" ": "␣", "\n": "↵", "\r": "↵", "\t": "⇥", "\u3000": "␣", "\xa0": "␣"}
+"""What stands for white space at the ends of a cell."""
 
 
 @runtime_checkable
@@ -139,6 +146,11 @@ def _plot(figure: go.Figure, name: str) -> Markup:
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
     if not (isinstance(frame.index, pd.RangeIndex) and frame.index.name is None):
+        if twice := [name for name in frame.index.names if name in frame.columns]:
+            raise ValueError(
+                f"the table's index and a column are both called {twice[0]!r}; rename one, or drop "
+                "the index"
+            )
         frame = frame.reset_index()
     numeric = [
         pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
@@ -150,19 +162,36 @@ def _cells(frame: pd.DataFrame) -> dict[str, Any]:
         else str(name)
         for name in frame.columns
     ]
+    columns = [_texts(frame.iloc[:, place].tolist()) for place in range(len(names))]
     return {
         "columns": list(zip(names, numeric, strict=True)),
-        "rows": [[_text(cell) for cell in row] for row in frame.itertuples(index=False, name=None)],
+        "rows": list(zip(*columns, strict=True)),
     }
 
 
-def _text(cell: Any) -> str:
-    """A number to four significant digits; an absent one as a dash."""
-    if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
+def _texts(cells: list[Any]) -> list[str]:
+    """A column's cells: whole numbers in full, others to four significant digits, absent ones as a
+    dash. Counts of which one is missing are floats to pandas, and stay counts here."""
+    numbers = [cell for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
+    counts = all(number.is_integer() and abs(number) < LARGEST_COUNT for number in numbers)
+    return [_text(cell, counts) for cell in cells]
+
+
+def _text(cell: Any, counts: bool) -> str:
+    if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:
         return "–"
     if isinstance(cell, float | np.floating):
-        return f"{cell:.4g}"
-    return str(cell)
+        return f"{cell:.0f}" if counts and math.isfinite(cell) else f"{cell:.4g}"
+    return _visible(cell) if isinstance(cell, str) else str(cell)
+
+
+def _visible(text: str) -> str:
+    """A text whose white space at either end can be seen: a token is often nothing else."""
+    kept = text.strip()
+    start = text.find(kept) if kept else len(text)
+    ends = text[:start], text[start + len(kept) :]
+    before, after = ("".join(WHITE.get(mark, mark) for mark in end) for end in ends)
+    return before + kept + after
 
 
 def _side_by_side(claims: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

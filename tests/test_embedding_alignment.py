@@ -222,7 +222,7 @@ def test_pairs_of_ones_own_in_any_two_languages(config, tmp_path):
         for number in range(12):
             one, other = (("rojo", "red"), ("azul", "blue"))[number % 2]
             writer.writerow([f"Tengo {number} libros {one}", f"I have {number} books {other}"])
-    chosen = dataclasses.replace(config, model=config.model[1:], pairs=file)
+    chosen = dataclasses.replace(config, model=config.model[1:], pairs=file, n=Config.n)
     run = Run.open(main(chosen).parent)
     cells = run.table("cells-1").set_index(["hook", "pooling"])
     # one category: within it is among all

@@ -288,7 +288,7 @@ def test_sources_tell_weights_apart():
 
 def test_unknown_models_name_the_local_choices(tmp_path):
     for name in (str(tmp_path / "nowhere"), "no such model", "./missing"):
-        with pytest.raises(ValueError, match="unknown model.*smollm2-135m"):
+        with pytest.raises(ValueError, match="unknown model.*smollm2-135m-instruct-q4"):
             load(name)
     with pytest.raises(ValueError, match="no GGUF file at"):
         load(tmp_path / "missing.gguf")
@@ -313,7 +313,7 @@ def test_a_model_in_memory_needs_a_fast_tokenizer():
 
 def test_device_and_device_map_exclude_each_other():
     with pytest.raises(ValueError, match="not both"):
-        load("smollm2-135m", device="cpu", device_map="auto")
+        load("smollm2-135m-instruct-q4", device="cpu", device_map="auto")
 
 
 def test_wrong_hooks_list_the_nearest():

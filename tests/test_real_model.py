@@ -17,7 +17,7 @@ from interp.smds import smds_grid
 from interp.store import by_position
 from studies.date_manifold.tasks import generate
 
-NAME = "smollm2-135m"
+NAME = "smollm2-135m-instruct-q4"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,9 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="expected SHA-256 b179c95.*the file has"):
         fetch(NAME)
     assert not any((tmp_path / "gguf").iterdir())
-    with pytest.raises(ValueError, match="unknown local model 'gpt5'; choose from smollm2-135m"):
+    with pytest.raises(
+        ValueError, match="unknown local model 'gpt5'; choose from smollm2-135m-instruct-q4"
+    ):
         fetch("gpt5")
 
 

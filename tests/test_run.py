@@ -273,7 +273,7 @@ def test_a_study_s_configuration_refuses_what_no_study_can_run_with():
             super().__post_init__()
             self.require_at_least(folds=2)
 
-    assert Config().model == ("smollm2-135m",)
+    assert Config().model == ("smollm2-135m-instruct-q4",)
     for change, message in (
         ({"model": ()}, r"model = \(\); name one or more models, each once"),
         ({"model": ("a", "a")}, "each once"),

@@ -116,6 +116,7 @@ def _probed(place: str):
         depths=DEPTHS,
         percent=np.array([0.0, 50.0, 100.0]),
         classes=("Alice", "Bob"),
+        unit="transcript",
         conversation=np.arange(n),
         slot=np.zeros(n, dtype=int),
         **known,
@@ -272,7 +273,13 @@ def test_texts_of_ones_own_are_probed(config, tmp_path):
         )
     file = tmp_path / "soup.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    run = Run.open(main(dataclasses.replace(config, data=file, transcript=())).parent)
+    run = Run.open(
+        main(
+            dataclasses.replace(
+                config, data=file, transcript=(), copies=Config.copies, ablations=Config.ablations
+            )
+        ).parent
+    )
     cells = run.table("cells-1")
     assert (cells[cells.cell == "word"].p_family <= 0.05).all()
     verdicts = {c["statement"]: c["verdict"] for c in run.results()["claims"]}

@@ -7,8 +7,8 @@ output map times the post-norm's gain, so
 
 which depends on x^ through [C; W] x^ only: 2 d_head numbers, drawn as `inputs` says. The whole
 output joins all heads, and its vectors are drawn in full. The linearised ratio (delta method) would
-cost less. Its sd is off by .3 % in the median head of SmolLM2-135M, but by 4.7 % where one or two
-dimensions carry a head's output (17 % in the extreme), and it has no tail.
+cost less. Its sd is off by .3 % in the median head of SmolLM2-135M-Instruct, but by 4.7 % where one
+or two dimensions carry a head's output (17 % in the extreme), and it has no tail.
 """
 
 from collections.abc import Sequence

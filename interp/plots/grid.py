@@ -1,9 +1,9 @@
 """Heatmaps of scores, block by position.
 
-Depth rises: row 0, the embedding, stands at the bottom. A cell that is not defined is hatched and
-says why on hover, so that it cannot pass for a low score. Scores are drawn in viridis and signed
-values in a diverging scale about their midpoint; both survive colour blindness, and viridis grey
-print as well.
+Depth rises: row 0, the embedding, stands at the bottom. A cell that is not defined is crossed out
+and says why on hover, so that it cannot pass for a low score. Scores are drawn in viridis and
+signed values in a diverging scale about their midpoint; both survive colour blindness, and viridis
+grey print as well.
 """
 
 import math
@@ -51,9 +51,9 @@ def heatmap(
     scale diverging and symmetric about it. `reference` names levels on the colour bar, such as a
     null. `marks` maps a column's label to a word above it, and `row_lines` a label to a position in
     rows (fractions allowed). Cells in `survivors` carry a dot. Cells that are not finite are
-    hatched and give their `status` on hover. Cells in `boxed`, as (row, column), stand in a frame
-    with their value beside it. Raises ValueError if labels and values disagree in number, a mark
-    names no column or a boxed cell is outside.
+    crossed out and give their `status` on hover. Cells in `boxed`, as (row, column), stand in a
+    frame with their value beside it. Raises ValueError if labels and values disagree in number, a
+    mark names no column, a boxed cell is outside or `zmin` is not below `zmax`.
     """
     _check_labels(values, row_labels, column_labels)
     shown = np.where(np.isfinite(values), values, np.nan)
@@ -132,12 +132,19 @@ def _range(
 ) -> tuple[Number, Number]:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if zmin is not None and zmax is not None and zmin >= zmax:
+        raise ValueError(f"zmin = {zmin} is not below zmax = {zmax}")
     low, high = low if zmin is None else zmin, high if zmax is None else zmax
     if midpoint is not None:
         reach = max(abs(low - midpoint), abs(high - midpoint))
         low, high = midpoint - reach, midpoint + reach
+    if low < high:
+        return low, high
+    # A bound that was asked for is kept, even where all values lie beyond it.
+    if zmax is not None or zmin is not None:
+        return (high - 1, high) if zmax is not None else (low, low + 1)
     # A constant grid has no range, and plotly would leave its colour bar bare.
-    return (low, high) if low < high else (low - 0.5, low + 0.5)
+    return low - 0.5, low + 0.5
 
 
 def _hover(

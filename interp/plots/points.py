@@ -9,6 +9,9 @@ from plotly.subplots import make_subplots
 
 from interp.plots.style import INK, QUIET, SERIES, escape, finish
 
+SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "circle-open")
+"""One for each round of the colours, so that no two of 56 classes look alike."""
+
 PANEL_HEIGHT = 150
 """Height of a panel of the grid in pixels."""
 
@@ -36,7 +39,7 @@ def scatter(
     figure = go.Figure()
     if joined is not None:
         _join(figure, points, joined)
-    _classes(figure, points, classes, size=6, hover=hover)
+    _classes(figure, points, classes, looks=_looks([classes]), size=6, hover=hover)
     if arrow is not None and np.linalg.norm(arrow) > 0:
         start = points.mean(axis=0)
         end = start + arrow / np.linalg.norm(arrow) * np.ptp(points, axis=0).max() / 3
@@ -65,7 +68,8 @@ def scatter_grid(
 ) -> go.Figure:
     """Panels by (row, column), row 0 at the bottom; a missing panel stays empty but for its note.
 
-    Raises ValueError for a panel outside of the labels.
+    A class looks the same in every panel and in the legend. Raises ValueError for a panel outside
+    of the labels.
     """
     rows, columns = len(row_labels), len(column_labels)
     if stray := [at for at in panels if not (0 <= at[0] < rows and 0 <= at[1] < columns)]:
@@ -79,9 +83,10 @@ def scatter_grid(
         vertical_spacing=0.012,
     )
     shown: set[str] = set()
+    looks = _looks([classes[at] for at in panels])
     for (row, column), points in panels.items():
-        names = classes[row, column]
-        _classes(figure, points, names, size=3, shown=shown, row=rows - row, col=column + 1)
+        names, at = classes[row, column], (rows - row, column + 1)
+        _classes(figure, points, names, looks=looks, size=3, shown=shown, at=at)
     for (row, column), note in (notes or {}).items():
         number = (rows - 1 - row) * columns + column + 1  # as plotly counts the panels' axes
         axis = "" if number == 1 else number
@@ -114,21 +119,33 @@ def _join(figure: go.Figure, points: np.ndarray, joined: np.ndarray) -> None:
     )
 
 
+def _looks(classes: Sequence[np.ndarray]) -> dict[str, dict[str, str]]:
+    """Colour and symbol of every class of all panels, in the order of the classes."""
+    every = np.unique(np.concatenate([np.asarray(names) for names in classes])) if classes else []
+    return {
+        str(name): {
+            "color": SERIES[number % len(SERIES)],
+            "symbol": SYMBOLS[number // len(SERIES) % len(SYMBOLS)],
+        }
+        for number, name in enumerate(every)
+    }
+
+
 def _classes(
     figure: go.Figure,
     points: np.ndarray,
     classes: np.ndarray,
     *,
+    looks: Mapping[str, Mapping[str, str]],
     size: int,
     shown: set[str] | None = None,
     hover: Sequence[str] | None = None,
-    row: int | None = None,
-    col: int | None = None,
+    at: tuple[int, int] | tuple[None, None] = (None, None),
 ) -> None:
     if len(points) != len(classes):
         raise ValueError(f"{len(points)} points for {len(classes)} classes")
     named = np.asarray(classes).astype(str)
-    for number, name in enumerate(np.unique(named)):
+    for name in (name for name in looks if name in named):
         mine = np.flatnonzero(named == name)
         first = shown is None or name not in shown
         if shown is not None:
@@ -141,10 +158,10 @@ def _classes(
                 name=escape(name),
                 legendgroup=name,
                 showlegend=first,
-                marker={"size": size, "opacity": 0.55, "color": SERIES[number % len(SERIES)]},
+                marker={"size": size, "opacity": 0.55, **looks[name]},
                 hoverinfo="name" if hover is None else "text",
                 hovertext=None if hover is None else [escape(hover[i]) for i in mine.tolist()],
             ),
-            row=row,
-            col=col,
+            row=at[0],
+            col=at[1],
         )

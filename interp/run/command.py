@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import fields
 from typing import TypeVar, get_args, get_origin
 
@@ -10,6 +11,10 @@ import tyro
 from interp.files import Unfinished
 
 Config = TypeVar("Config")
+
+GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("arguments of the command", default=None)
+"""What stood on the command line of the study that runs; None where Python called it, as in a
+notebook, whose own command line is the kernel's."""
 
 
 def run_command(
@@ -20,10 +25,13 @@ def run_command(
     Where other ranks have yet to do their part, that is said on stderr and the exit status is 0:
     this rank has done its own, and torchrun would end the others on any other status.
     """
+    token = GIVEN.set(tuple(sys.argv[1:]))
     try:
         print(main(parse(config_type, prog=prog, description=description)))
     except Unfinished as waiting:
         print(waiting, file=sys.stderr)
+    finally:
+        GIVEN.reset(token)
 
 
 def parse(

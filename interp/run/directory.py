@@ -12,10 +12,9 @@ import hashlib
 import json
 import platform
 import shlex
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from interp.files import Unfinished, as_json, jsonable, sha256, write_atomically
+from interp.run.command import GIVEN
 from interp.run.origin import git_state, versions
 
 
@@ -68,10 +68,12 @@ class Run:
         run_id: str | None = None,
         arguments: Sequence[str] | None = None,
     ) -> None:
-        """`arguments` is the command line as passed, `sys.argv[1:]` by default."""
+        """`arguments` is the command line as passed, by default what `run_command` was given."""
         self.study = study
         self.config: dict[str, Any] = jsonable(config)
-        self.arguments = list(sys.argv[1:] if arguments is None else arguments)
+        given = GIVEN.get() if arguments is None else arguments
+        self.arguments = None if given is None else list(given)
+        self._call = _as_call(config)
         self._directory = Path(root) / study
         self._run_id = run_id
         self._written: set[str] = set()
@@ -144,7 +146,9 @@ class Run:
         dirty = self.git is not None and self.git["dirty"]
         known = {name: version for name, version in versions().items() if version}
         return {
-            "command": shlex.join(["python", "-m", f"studies.{self.study}", *self.arguments]),
+            "command": self._call
+            if self.arguments is None
+            else shlex.join(["python", "-m", f"studies.{self.study}", *self.arguments]),
             "run": self.path.name,
             "started": self.started.isoformat(timespec="seconds"),
             "git commit": f"{commit} with uncommitted changes" if dirty else commit,
@@ -183,6 +187,7 @@ class Run:
         return {
             "study": self.study,
             "arguments": self.arguments,
+            "call": self._call,
             "config": self.config,
             "started": self.started.isoformat(),
             "ended": datetime.now(UTC).isoformat(),
@@ -193,3 +198,21 @@ class Run:
             "recorded": self._recorded,
             "files": {str(path.relative_to(self.path)): sha256(path) for path in files},
         }
+
+
+def _as_call(config: Any) -> str:
+    """The configuration as Python calls a study with it: what differs from the defaults."""
+    if not is_dataclass(config) or isinstance(config, type):
+        return f"called from Python with {jsonable(config)}"
+    given = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    other = [
+        f"{entry.name}={_plain(given[entry.name])}"
+        for entry in fields(config)
+        if entry.default != given[entry.name]
+    ]
+    return f"called from Python: main(Config({', '.join(other)}))"
+
+
+def _plain(value: Any) -> str:
+    """As it may be typed: a path as a string."""
+    return repr(str(value)) if isinstance(value, Path) else repr(value)

@@ -27,7 +27,7 @@ from studies.attention_affinity.results import Settings
 class Config(RunConfig):
     """Named directions through every head of one checkpoint, or of two and their difference."""
 
-    base: str = "smollm2-135m"
+    base: str = "smollm2-135m-instruct-q4"
     """Model: a local name, checkpoint directory, GGUF file or hub id. Scored, never run, except
     once over the study's short texts where directions or the covariance null come from it."""
     instruct: str | None = None

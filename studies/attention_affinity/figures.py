@@ -7,7 +7,14 @@ from interp.plots import heatmap, lines
 from interp.report import Block, Figure, Section, Table
 from studies.attention_affinity.patterns import block_labels, describe, patterns, quantiles
 from studies.attention_affinity.results import Kind, Measured, Side
-from studies.attention_affinity.summarising import apart, effect, growth, reach, strongest
+from studies.attention_affinity.summarising import (
+    apart,
+    effect,
+    growth,
+    reach,
+    resampled_unit,
+    strongest,
+)
 from studies.attention_affinity.table import adjusted
 
 CURVES = 6
@@ -206,8 +213,8 @@ def _effect(found: Measured, kind: Kind, averaged: tuple[int, ...]) -> Figure:
     return Figure(
         figure,
         f"Averaged over all heads of the blocks named{', nearest distance' * (kind == 'QK')}. "
-        "Bands: 95 % over resampled blocks. The dashed levels are those of unrelated directions "
-        f"through the same heads ({describe(found, found.main)}).",
+        f"Bands: 95 % over resampled {resampled_unit(len(averaged))}. The dashed levels are those "
+        f"of unrelated directions through the same heads ({describe(found, found.main)}).",
     )
 
 

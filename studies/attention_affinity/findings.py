@@ -13,6 +13,7 @@ from studies.attention_affinity.summarising import (
     interval,
     reach,
     resampled,
+    resampled_unit,
     strongest,
 )
 from studies.attention_affinity.table import adjusted
@@ -223,7 +224,7 @@ def _broadly(found: Measured) -> Claim:
         interval=(100 * limits[0], 100 * limits[1]),
         null=f"unrelated sets {100 * rates[1:].mean():.2g} % (p {place(rates):.2g}); these "
         f"directions under noise {100 * by_noise[1:].mean():.2g} % (p {place(by_noise):.2g}); the "
-        "interval is over blocks",
+        f"interval is over {resampled_unit(len(passed))}",
         conditions={
             f"beyond 95 % of unrelated sets (p <= {LEVEL})": place(rates) <= LEVEL,
             f"beyond 95 % of random changes (p <= {LEVEL})": place(by_noise) <= LEVEL,
@@ -258,6 +259,7 @@ def _largest(found: Measured, averaged: Averaged) -> Claim:
     known = first is not None and len(names) > 1
     at = top if first is None else first
     of = "logits" if found.main == "base" else "the difference of logits"
+    unit = resampled_unit(len(averaged))
     return Claim.decide(
         WHERE,
         "The largest effect falls on the direction that explains most variance.",
@@ -273,7 +275,7 @@ def _largest(found: Measured, averaged: Averaged) -> Claim:
             "largest in VO": f"{names[int(flow.mean.argmax())]}, {flow.mean.max():.2f}",
         },
         conditions={
-            f"it leads in {100 * (1 - LEVEL):.0f} % of resampled blocks": made.leads[at]
+            f"it leads in {100 * (1 - LEVEL):.0f} % of resampled {unit}": made.leads[at]
             >= 1 - LEVEL
             if known
             else None,

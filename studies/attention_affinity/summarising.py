@@ -90,6 +90,11 @@ def alone(
     return np.diagonal(values[..., 0], axis1=2, axis2=3)
 
 
+def resampled_unit(n_blocks: int) -> str:
+    """What `resampled` draws anew."""
+    return "heads" if n_blocks < ENOUGH else "blocks"
+
+
 def resampled(n_blocks: int, heads: int, *, seed: int) -> Int[np.ndarray, "resamples cells"]:
     """Flat (block, head) cells, whole blocks drawn anew; heads where blocks are few."""
     rng = np.random.default_rng(seed)
@@ -113,7 +118,7 @@ class Effect:
     mean: Float[np.ndarray, " n"]
     """By direction."""
     low: Float[np.ndarray, " n"]
-    """Lower limit over resampled blocks."""
+    """Lower limit over resampled blocks, or heads where blocks are few."""
     high: Float[np.ndarray, " n"]
     """Upper limit."""
     leads: Float[np.ndarray, " n"]
@@ -145,7 +150,7 @@ class Estimate:
     value: float
     """The estimate."""
     interval: tuple[float, float]
-    """95 % over resampled blocks."""
+    """95 % over the same resamples."""
 
 
 def growth(found: Measured) -> tuple[Float[np.ndarray, "blocks heads"], Estimate]:

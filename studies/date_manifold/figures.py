@@ -98,7 +98,7 @@ def _score(found: Detection, data: Dataset) -> Figure:
         score_map(found.layout, data, found.grid, title, lookup=found.lookup),
         "Every cell is scored on rows it was not fitted on; a dot marks a score that survives "
         "correction over the whole grid. The null is not 0, and a lookup table of "
-        f"{category}s reaches the level marked one-hot {category}. Hatched cells hold one "
+        f"{category}s reaches the level marked one-hot {category}. Crossed cells hold one "
         "constant vector, so they have no score.",
     )
 

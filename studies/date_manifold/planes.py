@@ -113,7 +113,7 @@ def _figures(
                 **common,
             ),
             f"1 means that two words hold the {data.quantity} in one plane, 0 in planes at right "
-            f"angles; {between} are boxed, {_number(found.corrected[pair])}. Hatched words "
+            f"angles; {between} stand in frames, {_number(found.corrected[pair])}. Crossed words "
             "carry no pattern that agrees with itself, and a word is not compared with itself.",
         ),
         Figure(

@@ -239,7 +239,12 @@ def _rotated(
         return _undefined(int(defined.sum()))
     A, B = (side[defined] for side in rows)
     held_out = heldout_procrustes(
-        A, B, pairs.category[defined], n_splits=settings.folds, seed=settings.seed
+        A,
+        B,
+        pairs.category[defined],
+        groups=np.arange(len(A)),  # no two pairs are one text, whatever a shallow depth tells apart
+        n_splits=settings.folds,
+        seed=settings.seed,
     )
     # each re-pairing is a fit: few of them place a z beside the cosines, and no verdict rests on it
     return pairing_test(held_out.scores, held_out.folds, n_permutations=REFITS, seed=settings.seed)

@@ -16,6 +16,8 @@ def method(pairs: Pairs, settings: Settings, every: Sequence[Measured]) -> Secti
     """What was done, in words, and the models side by side."""
     sizes = {name: int((pairs.category == name).sum()) for name in dict.fromkeys(pairs.category.tolist())}  # fmt: skip # noqa: E501
     identical = f" {pairs.identical} pairs have identical texts." if pairs.identical else ""
+    if pairs.copies:
+        identical += f" {pairs.copies} more repeat one of these on both sides and are left out."
     return Section(
         "What was done, and the models side by side",
         [

@@ -11,12 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
+from interp.duplicates import normalised
 from studies.embedding_alignment.templates import TEMPLATES, Template
 
 FEWEST = 3
@@ -44,6 +46,8 @@ class Pairs:
     """Texts of the first language and of the second, in the order of the pairs."""
     category: Shaped[np.ndarray, " n"]
     """Name of each pair's category; "all" everywhere where no categories are known."""
+    copies: int = 0
+    """Pairs of a file that were left out, since they repeat another on both sides."""
 
     def __post_init__(self) -> None:
         self._check_languages()
@@ -157,7 +161,7 @@ def _nouns(template: Template, rng: np.random.Generator) -> tuple[tuple[str, str
 
 
 def from_file(path: Path | str) -> Pairs:
-    """A user's pairs from a `.csv` or `.jsonl` file in UTF-8.
+    """A user's pairs from a `.csv`, `.tsv` or `.jsonl` file in UTF-8, without copies.
 
     A row, or an object on a line of its own, is a pair. It has two texts, in columns (keys) that
     are called as the languages are, and may have a `category`.
@@ -169,7 +173,11 @@ def from_file(path: Path | str) -> Pairs:
             message names the file and, counted from 1 without a header, the row.
     """
     path = Path(path)
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _csv, ".jsonl": _jsonl}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": _csv,
+        ".tsv": partial(_csv, separator="\t"),
+        ".jsonl": _jsonl,
+    }
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {', '.join(readers)}")
     try:
@@ -181,7 +189,7 @@ def from_file(path: Path | str) -> Pairs:
     if len(languages) != 2 or names.count(CATEGORY) > 1:
         raise ValueError(
             f"{path}: columns {', '.join(map(repr, names)) or 'none'}; valid are two, called as "
-            f"the languages are, and {CATEGORY!r} if there are categories"
+            f"the languages are, and {CATEGORY!r} if there are categories{_dropped(names)}"
         )
     if table.empty:
         raise ValueError(f"{path}: no rows; it needs at least {FEWEST} pairs")
@@ -190,23 +198,52 @@ def from_file(path: Path | str) -> Pairs:
     texts = (tuple(table.iloc[:, one]), tuple(table.iloc[:, other]))
     categories = table.iloc[:, names.index(CATEGORY)] if CATEGORY in names else ["all"] * len(table)
     try:
-        return Pairs((names[one], names[other]), texts, np.array(list(categories)))
+        return _distinct(Pairs((names[one], names[other]), texts, np.array(list(categories))))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
     """Columns as the first row names them. It is read like any other: pandas renames headers that
     occur twice, and shifts columns under a header that is too short."""
     try:
         rows = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            path,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            sep=separator,
         )
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except pd.errors.ParserError as error:
         raise ValueError(f"{path}: no CSV: {error}") from error
     return rows.iloc[1:].set_axis(rows.iloc[0].tolist(), axis=1)
+
+
+def _dropped(names: list[str]) -> str:
+    """What to do about columns that are too many or separated by something else."""
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+        return "; columns are separated by commas (.csv) or tabs (.tsv)"
+    languages = [name for name in names if name != CATEGORY]
+    if len(languages) > 2:
+        several = ", ".join(map(repr, languages[2:]))
+        return f": keep two of {len(languages)}, that is, drop such as {several} or an id"
+    return ""
+
+
+def _distinct(pairs: Pairs) -> Pairs:
+    """The first of pairs that are equal on both sides but for case and white space, since copies
+    agree by themselves and pass for witnesses of one another."""
+    both = ["\n".join(map(normalised, pair)) for pair in zip(*pairs.texts, strict=True)]
+    first = np.sort(np.unique(both, return_index=True)[1])
+    if len(first) == len(pairs):
+        return pairs
+    one, other = (tuple(side[row] for row in first) for side in pairs.texts)
+    return Pairs(
+        pairs.languages, (one, other), pairs.category[first], copies=len(pairs) - len(first)
+    )
 
 
 def _jsonl(path: Path) -> pd.DataFrame:

@@ -27,10 +27,6 @@ DEPTHS = {"quarters": (0, 25, 50, 75, 100), "all": ()}
 """Depths in %; none stands for all."""
 
 
-FEWEST_TURNS_ALONE = 8
-"""Turns of an only transcript: four stretches of two."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
     """Linear probes for the speaker over depths and roles of a token, with nulls and baselines."""
@@ -129,8 +125,7 @@ def _check(given: Sequence[Transcript], config: Config) -> None:
     """Refuse what could not be studied, by what needs no model.
 
     Raises:
-        ValueError: speakers that differ between transcripts, two equal transcripts, or too few
-            turns for stretches to be held out.
+        ValueError: speakers that differ between transcripts, or two equal transcripts.
     """
     if config.data is not None:
         from_file(config.data, group_near_copies=config.group_near_copies)
@@ -143,12 +138,6 @@ def _check(given: Sequence[Transcript], config: Config) -> None:
         raise ValueError(
             f"transcripts {given[first].name!r} and {given[copy].name!r} are equal; a copy is no "
             "second transcript"
-        )
-    turns = len(given[0].turns)
-    if len(given) == 1 and turns < FEWEST_TURNS_ALONE:
-        raise ValueError(
-            f"{given[0].name}: one transcript of {turns} turns; its stretches are held out in "
-            f"turn, which takes {FEWEST_TURNS_ALONE} turns, or give several transcripts"
         )
 
 
