@@ -29,6 +29,9 @@ from interp.arrays import Arraylike
 ENUMERATED = factorial(7)
 """Up to this many arrangements p is counted rather than approximated."""
 
+FINEST = 60
+"""Parts of 1 down to which scores are looked at for a common step, as places shared by ties."""
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -44,7 +47,7 @@ class Pairing:
     """(matched - expected) / sd; NaN where scrambling changes nothing."""
     p: float
     """Share of scramblings with a mean at or above `matched`; exact up to 5,040 arrangements, else
-    from their first three moments."""
+    from their first three moments, from half a step below where sums move in steps, as of hits."""
     status: str
     """`ok`, or why z is undefined."""
     silent: tuple[str, ...]
@@ -248,7 +251,20 @@ def _p(blocks: list[np.ndarray], z: float, sd: float) -> float:
         # The true pairing is one of the arrangements; its own sum may differ in the last digit.
         return float((sums >= observed - 1e-12 * max(1.0, abs(observed))).mean())
     skewness = sum(_moments(block)[1] for block in blocks) / sd**3
-    return float(pearson3.sf(z, skewness))
+    # A sum of hits moves in steps, and "at or above" begins half a step below it (Yates 1934).
+    return float(pearson3.sf(z - step(blocks) / 2 / sd, skewness))
+
+
+def step(blocks: list[np.ndarray]) -> float:
+    """The step in which sums of the scores move, 1 / 60 or more; 0 where they have none."""
+    values = np.unique(np.concatenate([block.ravel() for block in blocks]))
+    if len(values) > FINEST + 1:
+        return 0.0
+    for denominator in range(1, FINEST + 1):
+        parts = values * denominator
+        if np.abs(parts - np.round(parts)).max() < 1e-9 * denominator:
+            return 1 / denominator
+    return 0.0
 
 
 def _why_silent(blocks: dict[str, np.ndarray], resolution: float, stratified: bool) -> str:
