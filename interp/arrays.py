@@ -74,6 +74,15 @@ def rounding(dtype: np.dtype) -> float:
     return eps if np.dtype(dtype).itemsize < 4 else 8 * eps
 
 
+def coordinate_rounding(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+    """Size of the differences that storing leaves of equal numbers, for each coordinate.
+
+    Each coordinate is rounded by itself, relative to its own numbers: one dimension of thousands
+    among others of ones carries thousands' rounding, and the others carry none of it.
+    """
+    return rounding(rows.dtype) * np.abs(rows.astype(np.float64)).max(axis=0)
+
+
 def labels(values: Arraylike, n: int | None = None, *, name: str = "y") -> Shaped[np.ndarray, " n"]:
     """One label a row, numbers or names, by position; a column [n, 1] counts as one axis.
 

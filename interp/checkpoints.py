@@ -11,58 +11,86 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+DISTRIBUTED = "shard-*-model-*-of-*.safetensors"
+"""Files of ranks, which transformers puts together before it looks for others."""
+OTHERS = ("*.safetensors", "*.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*/model*.safetensors")
+"""What may lie where weights are missed, to be named."""
 
 Entry = tuple[str, list[int], int, int]
 """Dtype, shape, first byte in the file and number of bytes of one tensor."""
 
-POINTER = b"version https://git-lfs"
+POINTER = b"version https://"
 """How a pointer of git-lfs begins."""
 
-LONGEST = 100_000_000
-"""Bytes of the longest header that the format allows."""
+KINDS = {b"PK": "a zip archive, as torch.save writes", b"GGUF": "a GGUF file"}
+"""How files of other formats begin."""
 
 
 def entries(path: Path) -> dict[str, Entry]:
     """Where every tensor of a file lies, from its header alone.
 
     Raises:
-        ValueError: the file is missing, empty, a git-lfs pointer, cut, or no safetensors file; the
-            message names it.
+        ValueError: the file is missing, empty, a git-lfs pointer, cut, longer than its tensors, or
+            no safetensors file; the message names it.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
-    size = path.stat().st_size
-    with path.open("rb", buffering=0) as stream:
-        head = stream.read(len(POINTER))
-        if head == POINTER:
-            raise ValueError(
-                f"{path} is a git-lfs pointer, not weights: fetch the file with `git lfs pull`"
-            )
-        length = int.from_bytes(head[:8], "little")
-        if size < 8 or length > min(size - 8, LONGEST):
-            what = "is empty" if size == 0 else f"is cut or no safetensors file ({size} bytes)"
-            raise ValueError(f"{path} {what}")
-        stream.seek(8)
-        text = stream.read(length)
     try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        found = {
-            name: (entry["dtype"], entry["shape"], 8 + length + first, end - first)
-            for name, entry in header.items()
-            for first, end in (entry["data_offsets"],)
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no safetensors file: its header cannot be read") from error
-    end = max((start + n_bytes for _, _, start, n_bytes in found.values()), default=8 + length)
-    if end > size:
-        raise ValueError(f"{path} is cut: it has {size} bytes, and its tensors end at {end}")
-    return found
+        # the format's own reader: the header fits the file, and tensors fill it without a gap
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} {_what_is(path)} ({error})") from error
+    with path.open("rb", buffering=0) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: (entry["dtype"], entry["shape"], 8 + length + first, end - first)
+        for name, entry in header.items()
+        for first, end in (entry["data_offsets"],)
+    }
+
+
+def _what_is(path: Path) -> str:
+    """What a file is that is not what its name says."""
+    with path.open("rb") as stream:
+        head = stream.read(200)
+    if not head:
+        return "is empty"
+    if head.startswith(POINTER) and b"\n" in head:
+        return "is a git-lfs pointer, not weights: fetch the file with `git lfs pull`"
+    for mark, kind in KINDS.items():
+        if head.startswith(mark):
+            return f"is {kind}, not weights in safetensors"
+    return f"is cut or no safetensors file: {path.stat().st_size} bytes"
+
+
+def weight_entries(directory: Path) -> tuple[dict[str, str], dict[str, dict[str, Entry]]]:
+    """The file of each tensor that transformers would read, and where it lies in it.
+
+    Of the shards that an index names, all that they hold counts, wherever the index says that a
+    tensor lies; of two copies that of the last shard. A missing shard matters only to whoever asks
+    for what the index says lies there: it has no entries.
+
+    Raises:
+        ValueError: as `weight_files` and, for files that are there, as `entries`.
+    """
+    file, placed = weight_files(directory)
+    if placed is None:
+        held = {file: entries(directory / file)}
+        return dict.fromkeys(held[file], file), held
+    shards = sorted(set(placed.values()))
+    held = {shard: entries(directory / shard) for shard in shards if (directory / shard).is_file()}
+    files = placed | {name: shard for shard, names in held.items() for name in names}
+    return files | {name: shard for name, shard in placed.items() if shard not in held}, held
 
 
 def read_json(path: Path) -> Any:
@@ -89,16 +117,18 @@ def check_checkpoint(directory: Path) -> None:
     refuse_adapter(directory)
     names = {path.name for path in directory.iterdir()}
     weights = [name for name in (SINGLE, INDEX, *TORCH) if name in names]
-    if "config.json" not in names or not weights:
+    named = read_json(directory / "config.json") if "config.json" in names else None
+    if isinstance(named, dict) and named.get("transformers_weights"):
+        weights.append(named["transformers_weights"])
+    if named is None or not weights:
         raise ValueError(
             f"{directory} holds no checkpoint: it needs config.json and {SINGLE} or {INDEX}; "
             f"found {', '.join(sorted(names)) or 'nothing'}"
         )
-    if not isinstance(read_json(directory / "config.json"), dict):
-        raise ValueError(f"{directory / 'config.json'} holds no object")
+    if set(weights) <= set(TORCH):
+        return  # PyTorch's own files have no such header
     file, shards = weight_files(directory)
-    in_torch = file == SINGLE and SINGLE not in names  # PyTorch's own files have no such header
-    for shard in sorted(set(shards.values())) if shards else () if in_torch else (file,):
+    for shard in sorted(set(shards.values())) if shards else (file,):
         entries(directory / shard)
 
 
@@ -118,10 +148,26 @@ def refuse_adapter(directory: Path) -> None:
 
 def weight_files(directory: Path) -> tuple[str, dict[str, str] | None]:
     """Where transformers would read a checkpoint's weights: the file that config.json names, else
-    the single one, else the index. With an index, the shard of each tensor beside it."""
-    named = read_json(directory / "config.json").get("transformers_weights")
-    by_index = not (directory / SINGLE).exists() and (directory / INDEX).exists()
-    file = named or (INDEX if by_index else SINGLE)
+    the single one, else the index. With an index, the shard of each tensor beside it.
+
+    Raises:
+        ValueError: there is none of them, and what there is instead; or ranks' parts.
+    """
+    if parts := sorted(path.name for path in directory.glob(DISTRIBUTED)):
+        raise ValueError(
+            f"{directory} holds {parts[0]}, one rank's part of the weights; save the whole model "
+            "with save_pretrained"
+        )
+    config = read_json(directory / "config.json")
+    if not isinstance(config, dict):
+        raise ValueError(f"{directory / 'config.json'} holds no object")
+    named = config.get("transformers_weights")
+    file = named or next((name for name in (SINGLE, INDEX) if (directory / name).is_file()), None)
+    if file is None or not (directory / file).is_file():
+        wanted = f"{named}, which config.json names" if named else f"{SINGLE} and no {INDEX}"
+        found = {path for pattern in OTHERS for path in directory.glob(pattern)}
+        listed = ", ".join(sorted(str(path.relative_to(directory)) for path in found))
+        raise ValueError(f"{directory} holds no {wanted}; it holds {listed}")
     return file, weight_map(directory / file) if file.endswith(".index.json") else None
 
 

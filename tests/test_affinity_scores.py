@@ -20,6 +20,7 @@ from interp.affinity import (
     qk_difference,
     qk_self,
     qk_self_difference,
+    query_null,
     turned,
     vo,
     vo_cross,
@@ -33,6 +34,8 @@ from interp.affinity.tails import pearson_tail, quadratic_tail
 from interp.weights import AttentionWeights, size_report
 
 STEPS = [0, -3, -20]
+LONG = 1e8
+"""Length at which a norm's epsilon is below the rounding of float64."""
 
 
 def within(hits, rate, draws):
@@ -51,15 +54,16 @@ def test_scores_are_the_logits_in_their_null(case):
     assert worst(found.raw, logits(f, x, y, distance=STEPS)) < 1e-10
     assert worst(own.raw, logits(f, x, x, distance=STEPS).diagonal(dim1=1, dim2=2)) < 1e-10
     free = dataclasses.replace(f, softcap=None)
-    product = logits(free, x, y, distance=STEPS)
-    mean, sd = found.null.mean[:, None, None], found.null.sd[:, None, None]
-    assert worst(found.z, (product - mean) / sd) < 1e-10
+    after = logits(dataclasses.replace(g, softcap=None), x, y, distance=STEPS)
     change, own_change = (
         qk_difference(f, g, x, y, distance=STEPS),
         qk_self_difference(f, g, x, distance=STEPS),
     )
-    after = logits(dataclasses.replace(g, softcap=None), x, y, distance=STEPS)
-    assert worst(change.raw, after - product) < 1e-10
+    assert worst(change.raw, after - logits(free, x, y, distance=STEPS)) < 1e-10
+    # the null is one of directions, at a length that leaves the norm's epsilon no part
+    product = logits(free, LONG * x, LONG * y, distance=STEPS)
+    mean, sd = found.null.mean[:, None, None], found.null.sd[:, None, None]
+    assert worst(found.z, (product - mean) / sd) < 1e-10
     assert own_change.raw.shape == (4, 6)
     assert torch.equal(qk_difference(f, f, x, y, distance=0).z, torch.zeros(4, 6, 4).double())
     same = qk_self_difference(f, f, x, distance=0)
@@ -68,6 +72,49 @@ def test_scores_are_the_logits_in_their_null(case):
     assert found.null.how == ("quadrature" if normed else "closed form")
     assert own_change.null.how == ("sampled" if normed else "closed form")
     assert (own_change.null.error > 0) == (own_change.null.seed is not None) == normed
+
+
+@pytest.mark.parametrize("case", ["gpt2", "qwen3", "gemma2"])
+@pytest.mark.parametrize("covariance", [False, True])
+def test_scores_do_not_depend_on_lengths(case, covariance):
+    """Not of the vectors, nor of the probes, nor of the residuals that make the null."""
+    f, g = fold(weights_of(case)), fold(moved(weights_of(case), 0.05))
+    x, y, rows = gaussian(3, 0).double(), gaussian(2, 1).double(), gaussian(60, 2).double()
+
+    def everything(length):
+        a, b = length * x, y / length
+        options = {"distance": -3, "residuals": length * rows if covariance else None}
+        yield from (qk(f, a, b, **options), qk_difference(f, g, a, b, **options))
+        yield from (qk_self(f, a, **options), qk_self_difference(f, g, a, **options))
+        yield query_null(f, a, **options)
+        if not covariance:
+            yield from (vo_cross(f, a, b), vo_cross_difference(f, g, a, b))
+            yield from (vo_self(f, a), vo_self_difference(f, g, a))
+
+    first = list(everything(1.0))
+    for length in (1e-200, 1e-3, 1e200):
+        for one, other in zip(first, everything(length), strict=True):
+            for name in ("cosine", "head_cosine", "z", "p", "head_z", "head_p", "sd"):
+                if isinstance(getattr(one, name, None), torch.Tensor):
+                    assert worst(getattr(one, name), getattr(other, name)) < 1e-9, (length, name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_vectors_that_are_not_finite_are_refused(value):
+    f, one = fold(weights_of("llama")), gaussian(3, 0)
+    bad = one.clone()
+    bad[1, 4] = value
+    for call in (
+        lambda: qk(f, bad, one, distance=0),
+        lambda: qk_self(f, bad, distance=0),
+        lambda: qk(f, one, one, distance=0, residuals=bad),
+        lambda: vo_cross(f, bad, one),
+        lambda: vo_cross(f, one, bad),
+        lambda: vo_self(f, bad),
+        lambda: peer_scores(weights_of("llama"), bad, one, seed=0),
+    ):
+        with pytest.raises(ValueError, match="(vector|probe) 1 is not finite"):
+            call()
 
 
 def test_p_falls_with_z_and_goes_on_past_the_grid():
@@ -163,7 +210,7 @@ def test_flow_into_random_probes_has_variance_1_over_d_and_uniform_p(case):
     """Each probe is a draw of its own; the two models' difference has the same law."""
     f, g, draws = fold(weights_of(case)), fold(moved(weights_of(case), 0.05)), 20_000
     y, probes = gaussian(1, 0), gaussian(draws, 1)
-    flow = vo(f, y, probes[:5])
+    flow = vo(f, LONG * y, probes[:5])
     for scores in (vo_cross(f, y, probes), vo_cross_difference(f, g, y, probes)):
         whole = torch.cat([scores.head_z, scores.z[None]])[:, 0]
         p = torch.cat([scores.head_p, scores.p[None]])[:, 0]
@@ -198,7 +245,7 @@ def test_flow_of_vectors_into_themselves(case):
         assert (((z.abs() > 2).double().mean(1) / null.rate(2.0) - 1).abs() < 0.25).all()
     same = vo_self_difference(f, f, x[:3])
     assert not same.z.any() and (same.p == 1).all()
-    own = vo(f, x[:3], x[:3])
+    own = vo(f, LONG * x[:3], x[:3])
     assert worst(vo_self(f, x[:3]).head_cosine, own.head_cosine.diagonal(dim1=1, dim2=2)) < 1e-12
     assert worst(vo_self(f, x[:3]).cosine, own.cosine.diagonal()) < 1e-12
 

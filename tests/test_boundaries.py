@@ -29,6 +29,7 @@ from interp.readout import (
     save_control_vectors,
     save_quality,
     save_readouts,
+    stability,
 )
 from interp.weights import AttentionWeights
 
@@ -87,7 +88,9 @@ def test_procrustes_holds_its_level():
 
 def test_copies_are_one_group_by_construction_and_are_told():
     A, B = unrelated(0, 20, 16, times=3)
-    with pytest.warns(UserWarning, match="40 of 60 pairs repeat another on both sides .row 0"):
+    with pytest.warns(
+        UserWarning, match="40 of 60 pairs repeat another on both sides .rows 0, 1, 2 and"
+    ):
         copied = matched_vs_scrambled(A, B)
     once = matched_vs_scrambled(A[::3], B[::3])
     assert copied.z == pytest.approx(once.z) and copied.p == pytest.approx(once.p)
@@ -147,6 +150,40 @@ def test_sixteen_bits_give_the_answer_of_thirty_two(kind):
         held_out(x, positive, np.arange(60) // 6, n_permutations=5).auroc for x in (X, stored(X))
     ]
     np.testing.assert_allclose(*scored, atol=0.05)
+
+
+@pytest.mark.parametrize("massive", [3000, 30000])
+def test_readouts_of_sixteen_bits_see_past_a_massive_dimension(massive):
+    """Its rounding is longer than the differences of all others together, which have none of it."""
+    rng = np.random.default_rng(0)
+    positive = np.arange(60)[None] % 3 == 0
+    X = 0.2 * rng.normal(size=(60, 64)) + 0.3 * positive.T * rng.normal(size=64)
+    X[:, 3] = massive
+    names, member = [f"t{i}" for i in range(60)], np.arange(60) // 6
+    rows = []
+    for dtype in (np.float32, np.float16):
+        x = X.astype(dtype)
+        found = fit([(0, x)], positive, ["c"])
+        quality = block_quality(found, 0, x, positive, names).concepts[0]
+        heads = rank_heads([(0, x.reshape(60, 4, 16))], positive, ["c"])[0]
+        rows.append([
+            found.norms[0, 0], held_out(x, positive, member, n_permutations=5).auroc[0],
+            choose_block({0: x}, positive, member).auroc[0], quality.first_component,
+            stability(x, positive, member, n_boot=50, rng=np.random.default_rng(0)).mean[0],
+            heads.heads[0].selectivity,
+        ])  # fmt: skip
+    np.testing.assert_allclose(rows[1], rows[0], rtol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_readouts_of_rows_that_differ_by_their_rounding_are_undefined(dtype):
+    rng = np.random.default_rng(0)
+    row = np.append(rng.normal(size=31), 3000).astype(dtype)
+    X = np.where(rng.random((60, 32)) < 0.5, row, np.nextafter(row, dtype(np.inf)))
+    positive = np.arange(60)[None] % 3 == 0
+    assert fit([(0, X)], positive, ["c"]).status[0, 0] == "positives and negatives have one mean"
+    assert "no head varies" in rank_heads([(0, X.reshape(60, 4, 8))], positive, ["c"])[0].status
+    assert np.isnan(held_out(X, positive, np.arange(60) // 6, n_permutations=2).auroc).all()
 
 
 def test_sides_that_are_equal_in_sixteen_bits_still_are():
@@ -260,7 +297,7 @@ def test_a_single_file_counts_before_an_index_as_in_transformers(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\nsize 269060552\n", "git-lfs pointer"),
         (b"", "is empty"),
         (b"\xff" * 200, "cut or no safetensors"),
-        (b"\x10\0\0\0\0\0\0\0{not json at all", "header cannot be read"),
+        (b"\x10\0\0\0\0\0\0\0{not json at all", "cut or no safetensors.*invalid JSON"),
         (b"\x05\0", "cut or no safetensors"),
     ],
 )

@@ -1,5 +1,6 @@
 """Attention weights read from a checkpoint are those that HuggingFace computes with."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf
+from transformers import LlamaForCausalLM
 
 from interp.weights import AttentionWeights, size_report
 
@@ -291,7 +293,9 @@ def test_bad_checkpoints(saved, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json"):
         AttentionWeights.from_checkpoint(tmp_path, 0)
     shutil.copy(directory / "config.json", tmp_path)
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(
+        ValueError, match="holds no model.safetensors and no .*; it holds config.json"
+    ):
         AttentionWeights.from_checkpoint(tmp_path, 0)
     elsewhere = rewrite(directory, tmp_path / "elsewhere", rename=lambda name: f"deep.{name}")
     with pytest.raises(ValueError, match="prefixes"):
@@ -302,17 +306,143 @@ def test_bad_checkpoints(saved, tmp_path):
         AttentionWeights.from_checkpoint(stretched, 0)
 
 
+def index_of(directory):
+    """The index of a sharded checkpoint, and how to write another."""
+    path = directory / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    return index, lambda changed: path.write_text(json.dumps(changed))
+
+
+def q_of(directory, block=0):
+    """The query weights that transformers reads from a directory, in the layout that we give."""
+    read = LlamaForCausalLM.from_pretrained(directory).model.layers[block].self_attn.q_proj.weight
+    return read.detach().view(4, 8, 32).mT
+
+
+Q = "model.layers.0.self_attn.q_proj.weight"
+
+
+def test_a_tensor_is_read_from_the_shard_that_holds_it_whatever_the_index_says(saved, tmp_path):
+    """transformers reads all that the named shards hold, and so must we."""
+    directory, model = saved("llama")
+    model.save_pretrained(tmp_path, max_shard_size="30KB")
+    index, write = index_of(tmp_path)
+    named = set(index["weight_map"].values())
+    wrong = max(shard for shard in named if shard != index["weight_map"][Q])
+    for change in ({Q: wrong}, {Q: None}):
+        placed = {k: v for k, v in (index["weight_map"] | change).items() if v}
+        write({**index, "weight_map": placed})
+        read = AttentionWeights.from_checkpoint(tmp_path, 0)
+        assert torch.equal(read.W_Q, q_of(tmp_path))
+        assert same(read, AttentionWeights.from_checkpoint(directory, 0))
+    # of two copies transformers keeps the last shard's
+    last = load_file(tmp_path / max(named)) | {Q: torch.ones(32, 32)}
+    save_file(last, tmp_path / max(named), metadata={"format": "pt"})
+    assert torch.equal(AttentionWeights.from_checkpoint(tmp_path, 0).W_Q, q_of(tmp_path))
+    assert torch.equal(q_of(tmp_path), torch.ones(4, 32, 8))
+
+
 def test_an_index_that_names_an_absent_tensor(saved, tmp_path):
     _, model = saved("llama")
     model.save_pretrained(tmp_path, max_shard_size="30KB")
-    path = tmp_path / "model.safetensors.index.json"
-    index = json.loads(path.read_text())
-    name = "model.layers.0.self_attn.q_proj.weight"
-    index["weight_map"][name] = max(
-        shard for shard in index["weight_map"].values() if shard != index["weight_map"][name]
-    )
-    path.write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=f"{name}.* does not hold it"):
+    shard = tmp_path / index_of(tmp_path)[0]["weight_map"][Q]
+    save_file({"other": torch.ones(2)}, shard, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{Q}.* does not hold it"):
+        AttentionWeights.from_checkpoint(tmp_path, 0)
+
+
+@pytest.mark.parametrize("case", ["index alone stale", "index and shards stale", "named in config"])
+def test_of_several_sets_of_weights_the_one_transformers_reads(saved, tmp_path, case):
+    _, base = saved("llama")
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned.model.layers[0].self_attn.q_proj.weight += 1
+    base.save_pretrained(tmp_path, max_shard_size="30KB")
+    if case == "index alone stale":
+        tuned.save_pretrained(tmp_path)  # takes the shards away and leaves the index
+    else:
+        tuned.save_pretrained(tmp_path / "tuned")
+        shutil.move(tmp_path / "tuned" / "model.safetensors", tmp_path)
+    if case == "named in config":
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["transformers_weights"] = "model.safetensors.index.json"
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    # files of other names, which from_pretrained does not read
+    save_file({Q: torch.zeros(32, 32)}, tmp_path / "model.fp16.safetensors")
+    save_file({Q: torch.zeros(32, 32)}, tmp_path / "consolidated.safetensors")
+    torch.save({Q: torch.zeros(32, 32)}, tmp_path / "pytorch_model.bin")
+    expected = base if case == "named in config" else tuned
+    read = AttentionWeights.from_checkpoint(tmp_path, 0)
+    assert torch.equal(read.W_Q, q_of(tmp_path))
+    assert torch.equal(q_of(tmp_path), expected.model.layers[0].self_attn.q_proj.weight.view(4, 8, 32).mT)  # fmt: skip # noqa: E501
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.fp16.safetensors", "consolidated.safetensors", "w.gguf",
+             "sub/model.safetensors", "pytorch_model.bin.index.json"],
+)  # fmt: skip
+def test_weights_that_are_not_read_are_named(saved, tmp_path, name):
+    shutil.copy(saved("llama")[0] / "config.json", tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"no model.safetensors .*it holds .*{name}"):
+        AttentionWeights.from_checkpoint(tmp_path, 0)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "shard-00000-model-00001-of-00002.safetensors"])  # fmt: skip # noqa: E501
+def test_files_that_make_transformers_read_something_else_are_refused(saved, tmp_path, name):
+    directory = shutil.copytree(saved("llama")[0], tmp_path / "copy")
+    (directory / name).write_text("{}")
+    with pytest.raises(
+        ValueError, match="merge_and_unload" if "adapter" in name else f"{name}, one rank"
+    ):
+        size_report(directory)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 2690605\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _: POINTER.encode(), "a git-lfs pointer, not weights: fetch"),
+        (lambda _: b"", "is empty"),
+        (lambda whole: whole[:5], "cut or no safetensors file: 5 bytes"),
+        (lambda whole: whole[:40], "cut or no safetensors file: 40 bytes"),
+        (lambda whole: whole[:-1], "cut or no safetensors file"),
+        (lambda whole: whole + b"\0", "cut or no safetensors file"),
+        (lambda whole: (2**62).to_bytes(8, "little") + whole[8:], "cut or no safetensors file"),
+        (lambda whole: whole[:8] + b"x" + whole[9:], "cut or no safetensors file"),
+        (lambda whole: b"PK\3\4" + whole, "a zip archive"),
+        (lambda _: b"<html>not found</html>", "cut or no safetensors file"),
+        (lambda _: (2).to_bytes(8, "little") + b"[]", "cut or no safetensors file"),
+    ],
+)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_files_without_weights_are_named(saved, tmp_path, change, message, sharded):
+    directory, model = saved("llama")
+    model.save_pretrained(tmp_path, **({"max_shard_size": "30KB"} if sharded else {}))
+    broken = sorted(tmp_path.glob("*.safetensors"))[0]
+    broken.write_bytes(change(broken.read_bytes()))
+    for reader in (lambda: AttentionWeights.from_checkpoint(tmp_path, 0), lambda: size_report(tmp_path)):  # fmt: skip # noqa: E501
+        with pytest.raises(ValueError, match=f"{broken.name} .*{message}"):
+            reader()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "", "is no JSON"),
+        ("config.json", "[]", "holds no object"),
+        ("model.safetensors.index.json", POINTER, "is no JSON"),
+        ("model.safetensors.index.json", '{"weight_map"', "is no JSON.*: it may be cut"),
+        ("model.safetensors.index.json", "{}", "has no weight_map"),
+    ],
+)
+def test_settings_and_indices_that_hold_nothing_are_named(saved, tmp_path, name, content, message):
+    saved("llama")[1].save_pretrained(tmp_path, max_shard_size="30KB")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name} .*{message}"):
         AttentionWeights.from_checkpoint(tmp_path, 0)
 
 

@@ -98,10 +98,16 @@ def _denominator(forms: Forms, out: Tensor) -> Tensor:
 
 
 def check_probes(forms: Forms, probes: Float[Tensor, "probes width"]) -> None:
-    """Raise ValueError for probes of the wrong width or a zero one."""
+    """Raise ValueError for probes of the wrong width, not finite, or a zero one."""
     width = forms.W_O.shape[-1]
-    if probes.shape[1] != width:
-        raise ValueError(f"probes have width {probes.shape[1]}; the residual stream has {width}")
+    if probes.ndim != 2 or probes.shape[1] != width:
+        raise ValueError(
+            f"probes have width {probes.shape[-1]} in shape {tuple(probes.shape)}; the residual "
+            f"stream has {width}: give [n, {width}]"
+        )
+    bad = (~probes.isfinite().all(dim=1)).nonzero()
+    if len(bad):
+        raise ValueError(f"probe {int(bad[0])} is not finite")
     zero = (probes == 0).all(dim=1).nonzero()
     if len(zero):
         raise ValueError(f"probe {int(zero[0])} is zero and has no direction")

@@ -5,6 +5,9 @@
    models is (u1 - u0) . probe with u the unit outputs, so the same law times |u1 - u0|.
 2. A vector with itself is another matter: x and what is written for x depend on each other, and
    their cosine is a ratio of quadratic forms. Its null is drawn (`flow_null`).
+
+What is attended to counts by its direction, at a length at which the norm's epsilon has no part;
+`interp.affinity.vo` gives the flow at a vector's own length.
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from interp.affinity.flow import check_probes, contributions, post_norm
 from interp.affinity.flow_null import self_null
-from interp.affinity.forms import Forms
+from interp.affinity.forms import Forms, directions
 from interp.affinity.logit_null import check_pair
 from interp.affinity.null import How
 
@@ -51,10 +54,8 @@ def vo_cross(forms: Forms, y: Float[Tensor, "n d"], probes: Float[Tensor, "m d"]
     """What attending to each y writes along each probe, [heads, n, m] and [n, m], against probes
     of uniformly random direction. Exact.
 
-    Each y passes the norm as a residual vector of its length would. Where values have a bias, the
-    epsilon of the norm weighs it against a short y: give a direction the length of a residual.
-
-    Raises ValueError for vectors or probes of the wrong width, a zero probe, or a zero vector.
+    Raises ValueError for vectors or probes of the wrong width, zero ones, and values that are not
+    finite.
     """
     check_probes(forms, probes)
     return _against_probes(_units(forms, y), probes)
@@ -99,25 +100,27 @@ def _units(forms: Forms, y: Tensor) -> Iterator[Tensor]:
     """The direction that each head writes in, [n, d], and last that of the whole output."""
     gain = 1.0 if forms.post_gain is None else forms.post_gain.double()
     whole = forms.b_O.double()
-    for contribution in contributions(forms, y):
+    for contribution in contributions(forms, directions(forms, y)):
         whole = whole + contribution
         yield _unit(contribution * gain)
     yield _unit(post_norm(forms, whole))
 
 
 def _unit(vectors: Tensor) -> Tensor:
+    # squares of the largest and smallest float64 are out of range
+    vectors = vectors.double() / vectors.double().abs().amax(dim=1, keepdim=True)
     return vectors / vectors.norm(dim=1, keepdim=True)
 
 
 def _own_cosines(forms: Forms, X: Tensor) -> Tensor:
     """Of each vector with what is written for it, [heads + 1, n]."""
-    own = _unit(X.double())
+    own = _unit(directions(forms, X))
     return torch.stack([(unit * own).sum(dim=1) for unit in _units(forms, X)])
 
 
 def _against_probes(directions: Iterator[Tensor], probes: Tensor) -> FlowScores:
     """Scores of the products of directions, or of their differences, with unit probes."""
-    probes = _unit(probes.double())
+    probes = _unit(probes)
     width = probes.shape[1]
     products, z, p = [], [], []
     for direction in directions:

@@ -103,39 +103,45 @@ def fold(weights: Weights) -> Forms:
 def normalised(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """x over the denominator of the input norm, float64; centring is part of the maps.
 
-    Raises ValueError for vectors of the wrong width, or one that the norm takes to zero: it has no
-    direction.
+    Raises ValueError for vectors of the wrong width, values that are not finite, or a vector that
+    the norm takes to zero: it has no direction.
     """
+    x, root_mean_square = _measured(forms, x)
+    return x / (root_mean_square.square() + forms.eps).sqrt()
+
+
+def directions(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """x at a length at which the norm's epsilon has no part, float64: all that counts of it is its
+    direction. Raises ValueError as `normalised` does."""
+    x, root_mean_square = _measured(forms, x)
+    # eps is then less than one unit in the last place of the mean square beside it
+    return x / root_mean_square * (1e18 * max(forms.eps, 1e-18)) ** 0.5
+
+
+def _measured(forms: Forms, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The checked vectors in float64 and the root mean square of what centring leaves of each."""
     width = forms.A.shape[-1]
-    if x.shape[1] != width:
+    if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(
-            f"vectors have width {x.shape[1]}; this block's residual stream has {width}"
+            f"vectors have width {x.shape[-1]} in shape {tuple(x.shape)}; this block's residual "
+            f"stream has {width}: give [n, {width}]"
         )
     x = x.double()
-    kept = x - x.mean(dim=1, keepdim=True) if forms.centred else x
-    square = kept.pow(2).mean(dim=1, keepdim=True)
-    # centring a constant vector leaves rounding, about 1e-16 of its entries, not an exact zero
-    zero = torch.nonzero(square[:, 0] <= 1e-28 * x.pow(2).mean(dim=1))
+    bad = torch.nonzero(~x.isfinite().all(dim=1))
+    if len(bad):
+        raise ValueError(f"vector {int(bad[0])} is not finite")
+    # squares of the largest and smallest float64 are out of range
+    size = x.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    unit = x / size
+    kept = unit - unit.mean(dim=1, keepdim=True) if forms.centred else unit
+    left = kept.pow(2).mean(dim=1, keepdim=True).sqrt()
+    # The mean of a constant vector is off by up to log2(d) units in the last place of its entries.
+    zero = torch.nonzero(left[:, 0] <= 1e-14)
     if len(zero):
-        raise ValueError(f"vector {int(zero[0])} is zero after the norm's centring")
-    return x / (square + forms.eps).sqrt()
-
-
-LONG = 1e6
-"""Root mean square at which the epsilon of a norm (1e-6 to 1e-5) has no part in any digit."""
-
-SHORT = 0.5
-"""Root mean square from which it is less than 4e-5 of the logit."""
-
-
-def as_directions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Vectors whose length has no part in their logit: short ones, such as unit vectors, at a
-    length far above the epsilon of the norm that they pass. A unit vector of 4,096 dimensions
-    would lose 4 % of its logit to it, and a shorter one everything."""
-    x = x.double()
-    size = x.pow(2).mean(dim=1, keepdim=True).sqrt()
-    short = (size > 0) & (size < SHORT)  # one without a direction is refused later
-    return torch.where(short, x / size * LONG, x)
+        raise ValueError(
+            f"vector {int(zero[0])} is zero{' after centring' * forms.centred}: it has no direction"
+        )
+    return x, left * size
 
 
 def queries(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "heads n head_dim"]:

@@ -2,6 +2,7 @@
 
 Isotropic: uniform on the sphere of radius sqrt(d) in D dimensions, D = d or, centred by LayerNorm,
 d - 1. Covariance: Gaussian with the mean and covariance that given residuals have after the norm.
+Both are laws of directions: residuals, like the vectors held to them, count without length.
 
 A few linear maps of such a vector depend on few of its coordinates. With the maps stacked as L and
 L^T = Q R, L x = R^T (Q^T x), and Q^T x are as many coordinates of a rotated vector as R has rows:
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Forms, normalised
+from interp.affinity.forms import Forms, directions, normalised
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def inputs(forms: Forms, residuals: Float[Tensor, "samples d"] | None) -> Inputs
         return Inputs(dimensions, (width / dimensions) ** 0.5, None, None)
     if len(residuals) < 2:
         raise ValueError(f"{len(residuals)} residuals have no covariance; give at least 2")
-    x = normalised(forms, residuals)
+    x = normalised(forms, directions(forms, residuals))
     mean = x.mean(dim=0)
     return Inputs(math.inf, 1.0, mean, (x - mean) / (len(x) - 1) ** 0.5)
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, as_directions, normed, queries, turned
+from interp.affinity.forms import Distance, Forms, directions, normed, queries, turned
 from interp.affinity.inputs import Inputs, factored, inputs, values_on
 from interp.affinity.moments import (
     Maps,
@@ -84,14 +84,15 @@ def query_null(
     distance: Distance,
     residuals: Float[Tensor, "samples d"] | None = None,
 ) -> Null:
-    """Null of the logit of each given query vector with an unrelated key, [heads, n].
+    """Null of the logit of each given query vector with an unrelated key, [heads, n]; both count by
+    their direction alone, as in `interp.affinity.qk`.
 
     Under QK-norm its tail is exact where the keys of a head are isotropic before their norm.
     Raises ValueError as `logits` does, and for fewer than two residuals.
     """
     law = inputs(forms, residuals)
     mean, covariance = key_moments(forms, distance, law)
-    q = queries(forms, as_directions(X_query))
+    q = queries(forms, directions(forms, X_query))
     sd = torch.einsum("hne,hef,hnf->hn", q, covariance, q).sqrt()
     # a norm on keys leaves their direction the dimensions of the head
     free = law.dimensions if forms.k_gain is None else float(len(forms.k_gain))

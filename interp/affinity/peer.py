@@ -124,6 +124,9 @@ def _unit(vectors: Tensor, width: int, name: str) -> Tensor:
     if vectors.shape[1] != width:
         raise ValueError(f"{name}s have width {vectors.shape[1]}; the residual stream has {width}")
     vectors = vectors.double()
+    bad = (~vectors.isfinite().all(dim=1)).nonzero()
+    if len(bad):
+        raise ValueError(f"{name} {int(bad[0])} is not finite")
     length = vectors.norm(dim=1, keepdim=True)
     zero = (length[:, 0] == 0).nonzero()
     if len(zero):

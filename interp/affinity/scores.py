@@ -3,6 +3,10 @@
 A logit by itself says nothing: heads differ in scale and in the logit they give to anything. Each
 score is therefore stated as a z value and a two-sided p value under the null of unrelated vectors:
 isotropic ones by default, or with the mean and covariance of given residuals.
+
+The null is one of directions: before the norm a vector's length counts only beside the epsilon
+under its root, which takes 4 % from a unit vector of 4,096 numbers, all from a far shorter one, and
+nothing from a residual stream. So z and p take every vector at a length at which it has no part.
 """
 
 from dataclasses import dataclass
@@ -15,8 +19,8 @@ from torch import Tensor
 from interp.affinity.forms import (
     Distance,
     Forms,
-    as_directions,
     capped,
+    directions,
     keys,
     per_query_head,
     queries,
@@ -34,7 +38,7 @@ class Scores:
     """The logit as the model computes it, after the softcap; for a difference of two models, other
     minus base of the logits before the cap, which is what the null describes."""
     z: Float[Tensor, "heads *pairs"]
-    """(logit before the cap - mean) / sd."""
+    """(logit of the directions, before the cap - mean) / sd."""
     p: Float[Tensor, "heads *pairs"]
     """P(|Z| >= |z|) under the null's own tail, which is heavier than a normal one."""
     null: Null
@@ -54,8 +58,8 @@ def qk(
 
     Args:
         forms: One block's attention.
-        X_query: Residual vectors or directions, one a row. z and p take each at a length where the
-            epsilon of the norm has no part, as the null does; `raw` takes it as it is.
+        X_query: Residual vectors or directions, one a row. `raw` takes each at its own length; z
+            and p do not depend on it.
         X_key: The same for the keys. Where a key is the query's own vector, use `qk_self`: its
             null is another.
         distance: Key position - query position, 0 or negative under a causal mask; over several
@@ -65,12 +69,12 @@ def qk(
         seed: Of the draws that the tail, and where there is no closed form the moments, rest on.
 
     Raises:
-        ValueError: vectors of the wrong width, a zero vector, no distance, fewer than two
-            residuals.
+        ValueError: vectors of the wrong width, a zero vector, values that are not finite, no
+            distance, fewer than two residuals.
     """
     found = null(forms, "independent", distance=distance, residuals=residuals, seed=seed)
     raw = capped(forms, _products(forms, X_query, X_key, distance))
-    query, key = as_directions(X_query), as_directions(X_key)
+    query, key = directions(forms, X_query), directions(forms, X_key)
     return _scores(raw, _products(forms, query, key, distance), found)
 
 
@@ -88,7 +92,7 @@ def qk_self(
     """
     found = null(forms, "self", distance=distance, residuals=residuals, seed=seed)
     raw = capped(forms, _self_products(forms, X, distance))
-    return _scores(raw, _self_products(forms, as_directions(X), distance), found)
+    return _scores(raw, _self_products(forms, directions(forms, X), distance), found)
 
 
 def qk_difference(
@@ -111,7 +115,7 @@ def qk_difference(
     found = difference_null(base, other, "independent", **options)
     raw, change = (
         _products(other, query, key, distance) - _products(base, query, key, distance)
-        for query, key in ((X_query, X_key), (as_directions(X_query), as_directions(X_key)))
+        for query, key in ((X_query, X_key), (directions(base, X_query), directions(base, X_key)))
     )
     return _scores(raw, change, found)
 
@@ -131,7 +135,7 @@ def qk_self_difference(
     found = difference_null(base, other, "self", **options)
     raw, change = (
         _self_products(other, vectors, distance) - _self_products(base, vectors, distance)
-        for vectors in (X, as_directions(X))
+        for vectors in (X, directions(base, X))
     )
     return _scores(raw, change, found)
 

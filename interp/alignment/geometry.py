@@ -17,23 +17,36 @@ from jaxtyping import Float, Shaped
 from sklearn.decomposition import PCA
 
 from interp import arrays
-from interp.alignment.pairing import Pairing, one_group_each, pairing_test
-from interp.alignment.scores import OK, Scores, cosines, taken
+from interp.alignment.pairing import Pairing, pairing_test
+from interp.alignment.scores import OK, Scores, cosines, grouped, taken
 from interp.arrays import Arraylike, activations
 from interp.stats import grouped_folds
 
 
-def linear_cka(A: Arraylike, B: Arraylike) -> float:
+def linear_cka(A: Arraylike, B: Arraylike, *, groups: Arraylike | None = None) -> float:
     """Debiased linear CKA of two sides, whose widths may differ; NaN where one does not vary, and
     for fewer than four rows, which the estimator needs (Kornblith et al. 2019; Song et al. 2012).
 
-    Raises ValueError for sides of different length, and as `interp.arrays.activations`.
+    Pairs of one of the `groups` count once, by their mean: copies are alike on both sides, which
+    the estimator would take for likeness of the sides. By default pairs that are equal on both
+    sides are one group, with a warning. Raises ValueError for sides of different length, and as
+    `interp.arrays.activations`; activations that are not finite give NaN.
     """
     A = activations(A, name="the first side")
     B = activations(B, name="the second side", n=len(A))
+    if not (np.isfinite(A).all() and np.isfinite(B).all()):
+        return np.nan
+    member = grouped(A, B, groups)
+    if member is not None:
+        A, B = (_group_means(side.astype(np.float64), member) for side in (A, B))
     K, L = (_gram_without_diagonal(side) for side in (A, B))
     own = _hsic(K, K) * _hsic(L, L)
     return _hsic(K, L) / np.sqrt(own) if own > 0 else np.nan
+
+
+def _group_means(rows: np.ndarray, member: np.ndarray) -> Float[np.ndarray, "groups d"]:
+    inside = np.eye(member.max() + 1)[member]
+    return (inside / inside.sum(axis=0)).T @ rows
 
 
 def _gram_without_diagonal(side: np.ndarray) -> Float[np.ndarray, "n n"]:
@@ -77,57 +90,86 @@ def heldout_procrustes(
     """Rotate held-out rows of `A` onto `B` (Schönemann 1966), each side centred by training rows.
 
     With more features than training pairs a rotation is determined only between the spaces that
-    those pairs span; the rest of a held-out row is dropped. Folds never split a group; pairs equal
-    on both sides are one by construction. The scores carry what a test needs to fit the rotation
+    those pairs span; the rest of a held-out row is dropped. Folds never split one of the `groups`,
+    as in `cosines`. The scores carry what a test needs to fit the rotation
     anew for every re-pairing: a rotation that was fitted on the true pairs alone makes pairs of
     noise fit, and p <= .05 in a tenth of data sets. Raises ValueError where `cosines` does, and for
     more folds than groups.
     """
     A, B = taken(A, B)
-    status = cosines(A, B, centre=True)
-    groups = one_group_each(A, B) if groups is None else arrays.groups(groups, len(A))
-    folds = grouped_folds(groups, n_splits, seed)
-    n, first, second = len(A), A.astype(np.float64), B.astype(np.float64)
+    scores = cosines(A, B, groups=groups, centre=True)
+    n = len(A)
+    member = np.arange(n) if scores.groups is None else scores.groups
+    folds = [_Fold.of(_coordinates(A), *rows) for rows in grouped_folds(member, n_splits, seed)]
+    target = _coordinates(B)
     values, fold_of = np.zeros((n, n)), np.empty(n, dtype=int)
-    for number, (train, test) in enumerate(folds):
-        fold_of[test] = number
-        if status.status == OK:
-            rotated, target = _rotated(first, second, train, test)
-            values[np.ix_(test, test)] = _unit(rotated) @ _unit(target).T
+    for number, fold in enumerate(folds):
+        fold_of[fold.test] = number
+        if scores.status == OK:
+            rotated, mine = fold.rotated(target)
+            values[np.ix_(fold.test, fold.test)] = rotated @ mine.T
     names = [f"fold {fold + 1}" for fold in fold_of]
     if strata is not None:
         strata = arrays.labels(strata, n, name="strata")
         names = [f"{name}, {stratum}" for name, stratum in zip(names, strata, strict=True)]
-    refit = partial(_refitted_sum, first, second, folds)
-    return HeldOut(Scores(values, status.resolution, status.status, refit, groups), np.array(names))
+    refit = partial(_refitted_sum, folds, target)
+    fitted = Scores(values, scores.resolution, scores.status, refit, scores.groups)
+    return HeldOut(fitted, np.array(names))
 
 
-def _refitted_sum(
-    A: np.ndarray,
-    B: np.ndarray,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    order: np.ndarray,
-) -> float:
+def _refitted_sum(folds: list["_Fold"], target: np.ndarray, order: np.ndarray) -> float:
     """Sum over folds of the cosines of held-out pairs, with row i paired with candidate order[i]
     in the fit as well."""
-    paired, total = B[order], 0.0
-    for train, test in folds:
-        rotated, target = _rotated(A, paired, train, test)
-        total += float((_unit(rotated) * _unit(target)).sum())
-    return total
+    pairs = (fold.rotated(target[order]) for fold in folds)
+    return sum(float((rotated * mine).sum()) for rotated, mine in pairs)
 
 
-def _rotated(
-    A: np.ndarray, B: np.ndarray, train: np.ndarray, test: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    centre_a, centre_b = A[train].mean(axis=0), B[train].mean(axis=0)
-    basis_a, R = np.linalg.qr((A[train] - centre_a).T)
-    basis_b, S = np.linalg.qr((B[train] - centre_b).T)
-    U, singular, Vt = np.linalg.svd(R @ S.T)
-    # Directions without any covariance are not determined; rounding would turn them at random.
-    kept = singular > singular[0] * len(train) * np.finfo(float).eps
-    rotation = U[:, kept] @ Vt[kept]
-    return (A[test] - centre_a) @ basis_a @ rotation @ basis_b.T, B[test] - centre_b
+def _coordinates(rows: np.ndarray) -> Float[np.ndarray, "n rank"]:
+    """Rows about their mean, in coordinates of the space that they span: whatever is turned stays
+    in it, and the fits of hundreds of re-pairings work on n columns instead of d."""
+    centred = rows - rows.mean(axis=0, dtype=np.float64)
+    n, d = centred.shape
+    return np.linalg.qr(centred.T, mode="r").T if d > n else centred
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One fold of the first side, which re-pairings leave as it is."""
+
+    train: np.ndarray
+    test: np.ndarray
+    basis: np.ndarray
+    """What the training rows span, [rank, directions]."""
+    inside: np.ndarray
+    """Training rows about their mean, in that basis, [directions, train]."""
+    moved: np.ndarray
+    """Held-out rows about the training mean, in that basis, [test, directions]."""
+
+    @classmethod
+    def of(cls, rows: np.ndarray, train: np.ndarray, test: np.ndarray) -> "_Fold":
+        centre = rows[train].mean(axis=0)
+        basis, inside = _spanned(rows[train] - centre)
+        return cls(train, test, basis, inside, (rows[test] - centre) @ basis)
+
+    def rotated(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Held-out rows after the rotation onto `target` that training rows fit, and theirs of
+        `target`; unit rows."""
+        centre = target[self.train].mean(axis=0)
+        basis, inside = _spanned(target[self.train] - centre)
+        U, singular, Vt = np.linalg.svd(self.inside @ inside.T, full_matrices=False)
+        # Directions without any covariance are not determined; rounding would turn them at random.
+        # A singular value carries the rounding of sums of as many terms as there are rows.
+        kept = singular > singular[0] * len(self.train) * np.finfo(float).eps
+        rotation = U[:, kept] @ Vt[kept]
+        return _unit(self.moved @ rotation @ basis.T), _unit(target[self.test] - centre)
+
+
+def _spanned(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of few rows' space and the rows in it, as columns; where there are more
+    rows than dimensions all dimensions do."""
+    if len(rows) > rows.shape[1]:
+        return np.eye(rows.shape[1]), rows.T
+    return np.linalg.qr(rows.T)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -155,15 +197,20 @@ def principal_components(
     B: Arraylike,
     strata: Arraylike | None = None,
     *,
+    groups: Arraylike | None = None,
     n_components: int = 10,
     inside: tuple[int, ...] = (2, 5, 10),
 ) -> Components:
     """PCA of all rows of both sides, and what pairs do inside its first components.
 
-    Fewer components are kept where the data have no more. Raises ValueError where `cosines` does.
+    Components are those of all rows whatever the pairs are, so that scrambling need not refit them.
+    `groups` as in `cosines`. Fewer components are kept where the data have no more. Raises
+    ValueError where `cosines` does.
     """
     A, B = taken(A, B)
+    member = grouped(A, B, groups)
     n, d = A.shape
+    own = np.arange(n) if member is None else member
     both = np.concatenate([A, B]).astype(np.float64)
     pca = PCA(min(n_components, d, 2 * n - 1), svd_solver="full")
     points = pca.fit_transform(both).reshape(2, n, -1)
@@ -173,7 +220,7 @@ def principal_components(
         explained=pca.explained_variance_ratio_,
         separation=np.divide(apart, within, out=np.full_like(apart, np.nan), where=within > 0),
         inside={
-            k: pairing_test(cosines(*points[:, :, :k], centre=True), strata)
+            k: pairing_test(cosines(*points[:, :, :k], groups=own, centre=True), strata)
             for k in inside
             if k <= points.shape[2]
         },

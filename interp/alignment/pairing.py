@@ -14,9 +14,7 @@ each moment adds up. So z is exact. p follows from the three moments by Pearson'
 distribution, or from all arrangements where they can be counted.
 """
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from math import factorial, prod
 
@@ -31,13 +29,16 @@ from interp.arrays import Arraylike
 ENUMERATED = factorial(7)
 """Up to this many arrangements p is counted rather than approximated."""
 
+FINEST = 60
+"""Parts of 1 down to which scores are looked at for a common step, as places shared by ties."""
+
 
 @dataclass(frozen=True)
 class Pairing:
     """Matched scores held against every way of scrambling the pairs, one-sided."""
 
     matched: float
-    """Mean score of the pairs."""
+    """Mean score of the pairs; of groups, each of which counts once, where there are any."""
     expected: float
     """Mean of that over all scramblings."""
     sd: float
@@ -46,7 +47,7 @@ class Pairing:
     """(matched - expected) / sd; NaN where scrambling changes nothing."""
     p: float
     """Share of scramblings with a mean at or above `matched`; exact up to 5,040 arrangements, else
-    from their first three moments."""
+    from their first three moments, from half a step below where sums move in steps, as of hits."""
     status: str
     """`ok`, or why z is undefined."""
     silent: tuple[str, ...]
@@ -68,45 +69,20 @@ def matched_vs_scrambled(
 ) -> Pairing:
     """Mean cosine of pairs against scrambled pairs: `pairing_test` of `cosines(A, B)`.
 
-    `A` and `B` have one shape, [n, d]; rows of one number are a pair. Pairs that are equal on both
-    sides are one group by construction, with a warning. Raises ValueError where those functions do,
-    and for a stratum of one pair or group, which no scrambling can move.
+    `A` and `B` have one shape, [n, d]; rows of one number are a pair. Raises ValueError where those
+    functions do, and for a stratum of one pair or group, which no scrambling can move.
     """
     A, B = taken(A, B)
-    scores = cosines(A, B, centre=centre)
+    scores = cosines(A, B, groups=groups, centre=centre)
     rows_of = strata_rows(len(A), strata)
-    if groups is None:
-        groups = one_group_each(A, B, list(rows_of.values()))
-    groups = arrays.groups(groups, len(A))
-    alone = [name for name, rows in rows_of.items() if len(np.unique(groups[rows])) < 2]
+    given = np.arange(len(A)) if groups is None or scores.groups is None else scores.groups
+    alone = [name for name, rows in rows_of.items() if len(np.unique(given[rows])) < 2]
     if alone:
         raise ValueError(
-            f"stratum {alone[0]!r} holds 1 pair, which cannot be scrambled; merge or drop it "
-            f"(strata: {', '.join(rows_of)})"
+            f"stratum {alone[0]!r} holds 1 pair or group, which cannot be scrambled; merge or drop "
+            f"it (strata: {', '.join(rows_of)})"
         )
-    return pairing_test(scores, strata, groups=groups)
-
-
-def one_group_each(
-    A: np.ndarray, B: np.ndarray, strata: Sequence[np.ndarray] = ()
-) -> Int[np.ndarray, " n"]:
-    """A group for each pair, but one for pairs that are equal on both sides, told in a warning.
-
-    Where that would leave the rows of a stratum one group, nothing varies there, which the test
-    says by itself; pairs then stay as they are.
-    """
-    both = np.concatenate([A.astype(np.float64), B.astype(np.float64)], axis=1)
-    member = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
-    if len(np.unique(member)) < 2 or any(len(np.unique(member[rows])) < 2 for rows in strata):
-        return np.arange(len(member))
-    if copies := len(member) - len(np.unique(member)):
-        first = int(np.flatnonzero(np.bincount(member)[member] > 1)[0])
-        warnings.warn(
-            f"{copies} of {len(member)} pairs repeat another on both sides (row {first} and "
-            "others): they are one group each. Pass groups= to say otherwise",
-            stacklevel=3,
-        )
-    return member
+    return pairing_test(scores, strata)
 
 
 def pairing_test(
@@ -121,23 +97,39 @@ def pairing_test(
 
     A template shared within a category makes strangers of other categories unlike, which inflates
     the unstratified z; give the category as strata, and report both. A stratum of one pair is
-    silent. Pairs that are copies or paraphrases of one another are exchanged together: give the
-    `groups` they form, each within one stratum, whose scores are then averaged. Scores that rest on
-    something fitted (`heldout_procrustes`) are tested by `n_permutations` re-pairings of whole
-    groups, with everything fitted anew; `seed` draws them. Raises ValueError unless there is a
-    label for each pair, and for a group in two strata.
+    silent.
+
+    Pairs of one group (`groups`, by default those of the scores) are exchanged together, and within
+    one stratum: the statistic is the mean over groups of the mean score of all their rows with one
+    another, and the null exchanges groups. Groups of different size change places only where their
+    rows are copies: the mean of many rows that differ scatters less than one row. A group of a size
+    that no other has is silent.
+
+    Scores that rest on something fitted (`heldout_procrustes`) are tested by `n_permutations`
+    re-pairings of whole groups, with everything fitted anew; `seed` draws them. A count of hits
+    over the true pairs' fit would pass a tenth of noise at .05.
+
+    Raises ValueError unless there is a label for each pair, and for a group in two strata.
     """
     n = len(scores.values)
     strata = None if strata is None else arrays.labels(strata, n, name="strata")
-    groups = scores.groups if groups is None else groups
-    member = None if groups is None else np.unique(arrays.groups(groups, n), return_inverse=True)[1]
-    if scores.refit is not None and scores.status == OK:
-        return _refitted(scores, strata, member, n_permutations, seed)
-    if member is not None and len(np.unique(member)) < n:
-        scores, strata = collapsed(scores, member), _of_groups(strata, member)
-    rows_of = strata_rows(len(scores.values), strata)
+    member = scores.groups
+    if groups is not None:
+        member = np.unique(arrays.groups(groups, n), return_inverse=True)[1]
     if scores.status != OK:
         return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, scores.status, ())
+    if scores.refit is not None:
+        return _refitted(scores, strata, member, n_permutations, seed)
+    if member is not None and len(np.unique(member)) < n:
+        scores, strata = by_group(scores, strata, member)
+    if scores.status != OK:
+        return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, scores.status, ())
+    return _counted(scores, strata)
+
+
+def _counted(scores: Scores, strata: np.ndarray | None) -> Pairing:
+    """By the moments of all pairings within strata, or by all of them where they are few."""
+    rows_of = strata_rows(len(scores.values), strata)
     blocks = {name: scores.values[np.ix_(rows, rows)] for name, rows in rows_of.items()}
     silent = tuple(
         name
@@ -156,18 +148,31 @@ def pairing_test(
     return Pairing(matched, expected, sd / n, z, _p(spoken, z, sd), OK, silent)
 
 
-def _of_groups(strata: np.ndarray | None, member: np.ndarray) -> np.ndarray | None:
-    """The stratum of each group."""
-    if strata is None:
-        return None
-    first = np.unique(member, return_index=True)[1]
-    split = np.flatnonzero(strata != strata[first][member])
+def by_group(
+    scores: Scores, strata: np.ndarray | None, member: np.ndarray
+) -> tuple[Scores, np.ndarray | None]:
+    """Scores of groups with groups, and the stratum of each; of its size too, where rows differ."""
+    within = np.zeros(len(member), dtype=int) if strata is None else strata
+    if strata is not None and all(len(np.unique(member[within == s])) == 1 for s in set(within)):
+        member = np.unique(strata, return_inverse=True)[1]  # nothing varies in any stratum
+    first, size = np.unique(member, return_index=True, return_counts=True)[1:]
+    split = np.flatnonzero(within != within[first][member])
     if split.size:
+        one, other = first[member[split[0]]], split[0]
+        apart = f"{str(within[one])!r} and {str(within[other])!r}"
         raise ValueError(
-            f"the group of row {split[0]} lies in two strata, {strata[first][member][split[0]]!r} "
-            f"and {strata[split[0]]!r}; a group is exchanged within one"
+            f"the group of rows {one} and {other} (given, or equal on both sides) lies in two "
+            f"strata, {apart}; a group is exchanged within one"
         )
-    return strata[first]
+    means = collapsed(scores, member)
+    copied = np.abs(means.values[np.ix_(member, member)] - scores.values).max() <= scores.resolution
+    if copied or np.ptp(size) == 0:
+        return means, None if strata is None else within[first]
+    name = "" if strata is None else "{}, "
+    kinds = [name.format(s) + f"groups of {k}" for s, k in zip(within[first], size, strict=True)]
+    if len(set(kinds)) == len(kinds):
+        return replace(means, status="no two groups of one size, which could change places"), None
+    return means, np.array(kinds)
 
 
 def _refitted(
@@ -189,11 +194,11 @@ def _refitted(
     sums = [scores.refit(_repaired(member, kinds, rng)) for _ in range(n_permutations)]
     observed = scores.refit(np.arange(n))
     mean, sd = float(np.mean(sums)), float(np.std(sums))
-    if sd <= 1e-12 * max(1.0, abs(observed)):
+    rounding = 1e-12 * n  # of sums of n cosines that went through a few products of n terms
+    if sd <= rounding:
         reason = "re-pairing changes nothing"
         return Pairing(observed / n, mean / n, 0.0, np.nan, np.nan, reason, ())
-    tied = 1e-9 * abs(observed)  # sums over folds in another order
-    p = (1 + sum(s >= observed - tied for s in sums)) / (n_permutations + 1)
+    p = (1 + sum(s >= observed - rounding for s in sums)) / (n_permutations + 1)
     return Pairing(observed / n, mean / n, sd / n, (observed - mean) / sd, float(p), OK, ())
 
 
@@ -246,7 +251,20 @@ def _p(blocks: list[np.ndarray], z: float, sd: float) -> float:
         # The true pairing is one of the arrangements; its own sum may differ in the last digit.
         return float((sums >= observed - 1e-12 * max(1.0, abs(observed))).mean())
     skewness = sum(_moments(block)[1] for block in blocks) / sd**3
-    return float(pearson3.sf(z, skewness))
+    # A sum of hits moves in steps, and "at or above" begins half a step below it (Yates 1934).
+    return float(pearson3.sf(z - step(blocks) / 2 / sd, skewness))
+
+
+def step(blocks: list[np.ndarray]) -> float:
+    """The step in which sums of the scores move, 1 / 60 or more; 0 where they have none."""
+    values = np.unique(np.concatenate([block.ravel() for block in blocks]))
+    if len(values) > FINEST + 1:
+        return 0.0
+    for denominator in range(1, FINEST + 1):
+        parts = values * denominator
+        if np.abs(parts - np.round(parts)).max() < 1e-9 * denominator:
+            return 1 / denominator
+    return 0.0
 
 
 def _why_silent(blocks: dict[str, np.ndarray], resolution: float, stratified: bool) -> str:

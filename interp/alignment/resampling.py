@@ -17,10 +17,12 @@ products.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Integer
 
-from interp.alignment.pairing import doubly_centred, strata_rows
-from interp.alignment.scores import OK, Scores
+from interp import arrays
+from interp.alignment.pairing import by_group, doubly_centred, strata_rows
+from interp.alignment.scores import OK, Scores, refuse_fitted
+from interp.arrays import Arraylike
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,21 @@ def draw_pairs(
     n: int,
     n_boot: int,
     *,
-    strata: Shaped[np.ndarray, " n"] | None = None,
+    strata: Arraylike | None = None,
+    groups: Arraylike | None = None,
     rng: np.random.Generator,
 ) -> Integer[np.ndarray, "resamples n"]:
-    """How often each pair is drawn, as many within each stratum as it has."""
+    """How often each pair is drawn, as many within each stratum as it has; pairs of one group are
+    drawn together. Raises ValueError unless strata and groups have a label for each pair, and for a
+    group in two strata."""
+    if groups is not None:
+        member = np.unique(arrays.groups(groups, n), return_inverse=True)[1]
+        first = np.unique(member, return_index=True)[1]
+        own = None if strata is None else arrays.labels(strata, n, name="strata")
+        if own is not None and (split := np.flatnonzero(own != own[first][member])).size:
+            raise ValueError(f"the group of row {split[0]} lies in two strata")
+        of_groups = None if own is None else own[first]
+        return draw_pairs(len(first), n_boot, strata=of_groups, rng=rng)[:, member]
     counts = np.zeros((n_boot, n), dtype=int)
     for rows in strata_rows(n, strata).values():
         m = len(rows)
@@ -51,14 +64,27 @@ def draw_pairs(
 def resample(
     scores: Scores,
     counts: Integer[np.ndarray, "resamples n"],
-    strata: Shaped[np.ndarray, " n"] | None = None,
+    strata: Arraylike | None = None,
 ) -> Resampled:
     """`pairing_test(scores, strata)` on every resample.
 
-    `counts` come from `draw_pairs` with the same strata, or finer ones; for a part of the pairs,
-    its columns of a larger draw. A resample that leaves a stratum with fewer than two distinct
-    pairs is NaN.
+    `counts` come from `draw_pairs` with the same groups and the same strata, or finer ones; for a
+    part of the pairs, its columns of a larger draw. A resample that leaves a stratum with fewer
+    than two distinct pairs is NaN. Raises ValueError for scores that rest on a fit, and where the
+    pairs of a group were not drawn together.
     """
+    refuse_fitted(scores, "resampled pairs need a new fit")
+    if scores.groups is not None:
+        first = np.unique(scores.groups, return_index=True)[1]
+        member = scores.groups
+        scores, strata = by_group(scores, strata, member)
+        several = any(len(rows) > 1 for rows in strata_rows(len(scores.values), strata).values())
+        if several and (counts != counts[:, first][:, member]).any():
+            raise ValueError(
+                "counts differ within a group of the scores, whose pairs are drawn together; give "
+                "draw_pairs groups=scores.groups"
+            )
+        counts = counts[:, first]
     excess = np.zeros(len(counts))
     variance = np.zeros(len(counts))
     for rows in strata_rows(len(scores.values), strata).values():

@@ -7,11 +7,12 @@ excess without them is what the others carry; one minus that ratio is their shar
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Integer
 
 from interp.alignment.pairing import Pairing, pairing_test
 from interp.alignment.resampling import resample
 from interp.alignment.scores import OK, Scores
+from interp.arrays import Arraylike
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def decompose(
     whole: Scores,
     without: Scores,
     counts: Integer[np.ndarray, "resamples n"],
-    strata: Shaped[np.ndarray, " n"] | None = None,
+    strata: Arraylike | None = None,
 ) -> Decomposition:
     """The share of the tokens that `without` leaves out, over resampled pairs (`draw_pairs`).
 

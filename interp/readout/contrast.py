@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from interp.arrays import Arraylike, activations, indicator, labels, rounding
+from interp.arrays import Arraylike, activations, coordinate_rounding, indicator, labels
 
 OK = "ok"
 """Status of a cell that is defined."""
@@ -32,22 +32,15 @@ def contrasts(
 
 
 def gram_of(X: Float[np.ndarray, "texts d"]) -> Float[np.ndarray, "texts texts"]:
-    """Inner products of the rows about their mean, in float64; 0 where all rows are equal.
+    """Inner products of the rows about their mean, in float64; a coordinate in which all rows are
+    equal but for their rounding counts 0.
 
     A large level shared by all rows, which contrasts do not see, would cost digits.
     """
     rows = X.astype(np.float64)
     rows -= rows.mean(axis=0)
-    if np.linalg.norm(rows, axis=1).max() <= resolution(X):
-        rows[:] = 0
+    rows[:, np.abs(rows).max(axis=0) <= coordinate_rounding(X)] = 0
     return rows @ rows.T
-
-
-def resolution(X: Float[np.ndarray, "texts d"]) -> float:
-    """Length of a difference of rows that is their rounding: each coordinate carries an error of
-    half a unit in its last place (`interp.arrays.rounding`)."""
-    lengths = np.linalg.norm(X.astype(np.float64), axis=1)
-    return float(rounding(X.dtype) * lengths.max())
 
 
 def taken(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.arrays import Arraylike, indicator
+from interp.arrays import Arraylike, coordinate_rounding, indicator
 from interp.files import jsonable
 from interp.readout.contrast import OK, check_concepts, contrasts, taken
 
@@ -73,7 +73,7 @@ def rank_heads(
             continue
         z, _ = taken(z, positive, ndim=3)
         labels += [f"{block}.{head}" for head in range(z.shape[1])]
-        norm, spread = _norms(z.astype(np.float64), positive)
+        norm, spread = _norms(z, positive)
         norms.append(norm)
         spreads.append(spread)
     norm, spread = np.concatenate(norms, axis=1), np.concatenate(spreads, axis=1)
@@ -83,9 +83,11 @@ def rank_heads(
     )
 
 
-def _norms(z: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _norms(given: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Length of the mean difference and of the negatives' standard deviation, [concepts, heads]."""
-    z = z - z.mean(axis=0)  # their squares are summed: a common level would cost digits
+    z = given - given.mean(axis=0, dtype=np.float64)  # squares are summed: a level costs digits
+    own = coordinate_rounding(given.reshape(len(given), -1)).reshape(z.shape[1:])
+    z[:, np.abs(z).max(axis=0) <= own] = 0  # equal but for their rounding
     difference = np.einsum("ct,thd->chd", contrasts(positive), z)
     low = (~positive).astype(np.float64)
     count = low.sum(axis=1)[:, None]

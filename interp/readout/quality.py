@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from interp.arrays import Arraylike
+from interp.arrays import Arraylike, coordinate_rounding
 from interp.files import jsonable
 from interp.readout.contrast import OK, contrasts, taken
 from interp.readout.vectors import Readouts
@@ -136,7 +136,7 @@ def block_quality(
     X, positive = taken(X, positive)
     vectors = readouts.at(block).astype(np.float64)
     _check_shapes(readouts, X, positive, names, W_out)
-    rows = X.astype(np.float64)
+    rows, rounding = X.astype(np.float64), coordinate_rounding(X)
     own = contrasts(positive)
     own /= np.linalg.norm(own, axis=1, keepdims=True)
     cosine, unrelated = vectors @ vectors.T, own @ own.T
@@ -156,18 +156,22 @@ def block_quality(
             neurons=None if written is None or not defined[k] else _largest(written[:, k]),
             nearest=nearest,
             regression=regression,
-            **_of_texts(rows, label, vectors[k], names),
+            **_of_texts(rows, rounding, label, vectors[k], names),
         )
         qualities.append(quality)
     return BlockQuality(block, tuple(qualities))
 
 
 def _of_texts(
-    rows: np.ndarray, label: np.ndarray, vector: np.ndarray, names: Sequence[str]
+    rows: np.ndarray,
+    rounding: np.ndarray,
+    label: np.ndarray,
+    vector: np.ndarray,
+    names: Sequence[str],
 ) -> dict[str, Any]:
     """What a concept's quality says of its texts."""
     high, low = rows[label], rows[~label]
-    ratios, why = _variance_ratios(high)
+    ratios, why = _variance_ratios(high, rounding)
     aligned = _cosines(high - low.mean(axis=0), vector)
     shown = [name for name, inside in zip(names, label, strict=True) if inside]
     order = np.argsort(aligned, kind="stable")[:2]
@@ -210,13 +214,15 @@ def _neighbours(
     return _named(names, near, np.argsort(-near)[:MOST]), regression
 
 
-def _variance_ratios(high: np.ndarray) -> tuple[tuple[float, ...] | None, str]:
+def _variance_ratios(
+    high: np.ndarray, rounding: np.ndarray
+) -> tuple[tuple[float, ...] | None, str]:
     if len(high) < 3:
         return None, f"{len(high)} positives; components mean something from 3 on"
-    variance = np.linalg.svd(high - high.mean(axis=0), compute_uv=False)[: len(high) - 1] ** 2
-    # Equal rows differ by the rounding of float32 at most, a share of 1e-7 of their length.
-    if variance.sum() <= len(high) * (1e-7 * np.linalg.norm(high, axis=1).max()) ** 2:
+    centred = high - high.mean(axis=0)
+    if (np.abs(centred) <= rounding).all():
         return None, "the positives are equal"
+    variance = np.linalg.svd(centred, compute_uv=False)[: len(high) - 1] ** 2
     return tuple((variance / variance.sum()).tolist()), OK
 
 

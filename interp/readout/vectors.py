@@ -16,13 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from interp.arrays import Arraylike, indicator
+from interp.arrays import Arraylike, coordinate_rounding, indicator
 from interp.readout.contrast import (
     OK,
     block_number,
     check_concepts,
     contrasts,
-    resolution,
     taken,
 )
 
@@ -112,7 +111,8 @@ def _unit_differences(
     """Unit vectors [concepts, d] in float32, lengths and status [concepts]."""
     difference = weights @ X.astype(np.float64)
     length = np.linalg.norm(difference, axis=1)
-    defined = length > resolution(X)
+    # each coordinate has its own rounding; means of many rows have less
+    defined = (np.abs(difference) > coordinate_rounding(X)).any(axis=1)
     scale = np.where(defined, length, np.nan)[:, None]
     status = np.where(defined, OK, "positives and negatives have one mean")
     return (difference / scale).astype(np.float32), length, status

@@ -91,15 +91,17 @@ class AttentionWeights:
         """One block's attention from a directory of `config.json` and safetensors.
 
         Args:
-            path: The directory, single or sharded by `model.safetensors.index.json`.
+            path: The directory; of its files those are read that `from_pretrained` would read.
             block: From 0.
             dtype: Of the projections. Norm gains stay float32 or wider: rounding 1 + weight to a
                 16-bit float would lose most of the weight.
 
         Raises:
             ValueError: an unknown architecture (the six known are listed), a block out of range,
-                a missing shard, an index that names an absent tensor, quantised tensors
-                (bitsandbytes, AWQ, GPTQ), MLA or MoE, or RoPE that depends on the text's length.
+                a missing shard, an index that names an absent tensor, a file that holds no weights
+                (a git-lfs pointer, a cut download), an adapter beside the weights, quantised
+                tensors (bitsandbytes, AWQ, GPTQ), MLA or MoE, or RoPE that depends on the text's
+                length.
         """
         checkpoint = Checkpoint(path)
         refuse_layouts(checkpoint.shards)

@@ -1,20 +1,18 @@
 """Tensors of a checkpoint directory, found by name and read one at a time.
 
-What a tensor costs is known from its file's header (`interp.checkpoints`) without reading it. A
-sharded checkpoint adds an index, which names the shard of every tensor; where a single file lies
-beside an index, the file counts, as in transformers. Tensors are read by plain reads of their byte
-range: a mapped file is read ahead in whole pages around what is asked for, about twice the bytes
-when a few tensors of each block are wanted.
+Which files are read, and what a tensor costs, is known from the files' headers without reading it
+(`interp.checkpoints`). Tensors are read by plain reads of their byte range: a mapped file is read
+ahead in whole pages around what is asked for, about twice the bytes when a few tensors of each
+block are wanted.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from interp.checkpoints import INDEX, SINGLE, Entry, entries, refuse_adapter, weight_files
+from interp.checkpoints import Entry, refuse_adapter, weight_entries
 
 FLOATS = {
     "F64": torch.float64,
@@ -32,17 +30,16 @@ class Checkpoint:
     """
 
     def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
+        self.directory = Path(directory).expanduser()
         """Where `config.json` and the shards lie."""
         self.bytes_read = 0
         """Bytes of tensor data read so far."""
-        self._entries: dict[str, dict[str, Entry]] = {}
         if not (self.directory / "config.json").is_file():
             raise ValueError(
                 f"{self.directory} is not a checkpoint directory: it holds no config.json"
             )
         refuse_adapter(self.directory)
-        self.shards = self._shards()
+        self.shards, self._entries = weight_entries(self.directory)
         """The shard of each tensor, by the tensor's name."""
 
     def size(self, name: str) -> int:
@@ -73,25 +70,17 @@ class Checkpoint:
         self.bytes_read += size
         return torch.frombuffer(data, dtype=FLOATS[dtype]).reshape(shape)
 
-    def _shards(self) -> Mapping[str, str]:
-        file, shards = weight_files(self.directory)
-        if shards is not None:
-            return shards
-        if not (self.directory / file).exists():
-            raise ValueError(f"{self.directory} holds neither {SINGLE} nor {INDEX}")
-        self._entries[file] = entries(self.directory / file)
-        return dict.fromkeys(self._entries[file], file)
-
     def _entry(self, name: str) -> Entry:
         if name not in self.shards:
             raise ValueError(f"{self.directory} holds no tensor {name!r}")
         shard = self.shards[name]
         if shard not in self._entries:
-            if not (self.directory / shard).is_file():
-                raise ValueError(f"shard {shard} of {name!r} is missing in {self.directory}")
-            self._entries[shard] = entries(self.directory / shard)
+            raise ValueError(f"shard {shard} of {name!r} is missing in {self.directory}")
         if name not in self._entries[shard]:
-            raise ValueError(f"{INDEX} says {name!r} lies in {shard}, which does not hold it")
+            raise ValueError(
+                f"the index says {name!r} lies in {shard}, which does not hold it, nor does any "
+                f"other shard in {self.directory}"
+            )
         return self._entries[shard][name]
 
 

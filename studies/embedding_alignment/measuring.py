@@ -168,7 +168,9 @@ def measure(
                 (depth, name): _rotated(sets[name], pairs, defined[name], settings)
                 for name in MAPPED
             }
-            components.append(principal_components(*sets["mean"], pairs.category))
+            components.append(
+                principal_components(*sets["mean"], pairs.category, groups=np.arange(len(pairs)))
+            )
             chosen = defined["unshared"]
             shares.append(_share(sets, chosen, draws, pairs.category))
             plain_shares.append(_share(sets, chosen, draws, None))
@@ -189,7 +191,8 @@ def _cell(
     if n < 3:
         return _empty(n, len(draws))
     A, B = (side[defined] for side in rows)
-    scores, centred = cosines(A, B), cosines(A, B, centre=True)
+    own = np.arange(n)  # no two pairs are one text, whatever a shallow depth tells apart
+    scores, centred = (cosines(A, B, groups=own, centre=centre) for centre in (False, True))
     means = A.mean(axis=0, dtype=float), B.mean(axis=0, dtype=float)
     lengths = [float(np.linalg.norm(side, axis=1).mean(dtype=float)) for side in (A, B)]
     return Cell(
@@ -203,7 +206,7 @@ def _cell(
             if k < n
             for back, without in product((False, True), repeat=2)
         },
-        cka=linear_cka(A, B),
+        cka=linear_cka(A, B, groups=own),
         norms=(lengths[0], lengths[1]),
         meeting=float(means[0] @ means[1] / np.prod([np.linalg.norm(m) for m in means])),
         scrambled=pairing_test(_dealt(scores, strata, seed), strata),
@@ -259,8 +262,10 @@ def _share(
     if defined.sum() < 3:
         none = _undefined(int(defined.sum()))
         return Decomposition(none, none, np.nan, None, none.status)
+    own = np.arange(int(defined.sum()))
     whole, without = (
-        cosines(*(side[defined] for side in sets[name])) for name in ("mean", "unshared")
+        cosines(*(side[defined] for side in sets[name]), groups=own)
+        for name in ("mean", "unshared")
     )
     strata = None if category is None else category[defined]
     return decompose(whole, without, draws[:, defined], strata)
