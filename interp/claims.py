@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from interp.files import jsonable
+from interp.numerals import numeral
 
 Verdict = Literal["supported", "not supported", "not testable here"]
 Conditions = Mapping[str, bool | np.bool_ | None]
@@ -34,8 +35,9 @@ class Claim:
     """The measured quantity; None where there is none."""
     unit: str
     """What the estimate is measured in, e.g. "held-out score"."""
-    interval: tuple[float, float] | None
-    """Lower and upper confidence limit of the estimate, in its unit."""
+    interval: tuple[float | None, float | None] | None
+    """Lower and upper confidence limit of the estimate, in its unit; None in a record for a limit
+    that is not finite."""
     null: str
     """What the estimate was held against, in words with numbers."""
     controls: Mapping[str, float | str]
@@ -92,8 +94,7 @@ class Claim:
         """Estimate, interval and unit in words; the reason where there is no estimate."""
         if self.estimate is None:
             return self.reason
-        between = "" if self.interval is None else " [{:.3g}, {:.3g}]".format(*self.interval)
-        return f"{self.estimate:.3g}{between} {self.unit}"
+        return _measured(self)
 
 
 def judge(conditions: Conditions) -> tuple[Verdict, str, str]:
@@ -152,5 +153,10 @@ def as_records(claims: Sequence[Claim]) -> list[dict[str, Any]]:
 def _cell(claim: Claim) -> str:
     if claim.estimate is None:
         return claim.verdict
-    interval = "" if claim.interval is None else " [{:.3g}, {:.3g}]".format(*claim.interval)
-    return f"{claim.verdict}: {claim.estimate:.3g}{interval} {claim.unit}".rstrip()
+    return f"{claim.verdict}: {_measured(claim)}"
+
+
+def _measured(claim: Claim) -> str:
+    limits = claim.interval
+    between = "" if limits is None else f" [{numeral(limits[0])}, {numeral(limits[1])}]"
+    return f"{numeral(claim.estimate)}{between} {claim.unit}".rstrip()

@@ -24,6 +24,8 @@ import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from interp.numerals import numeral
+
 LARGEST_COUNT = 2**53
 """Up to here every whole number is a float of its own."""
 
@@ -181,7 +183,7 @@ def _text(cell: Any, counts: bool) -> str:
     if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:
         return "–"
     if isinstance(cell, float | np.floating):
-        return f"{cell:.0f}" if counts and math.isfinite(cell) else f"{cell:.4g}"
+        return f"{cell:.0f}" if counts and math.isfinite(cell) else numeral(cell, 4)
     return _visible(cell) if isinstance(cell, str) else str(cell)
 
 
@@ -226,5 +228,5 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = lambda value: "–" if value is None else f"{value:.3g}"
+    environment.filters["number"] = numeral
     return environment.get_template("report.html.jinja")

@@ -23,9 +23,11 @@ from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
 TIE = 1e-6
-"""Difference, relative to a cell's largest value, up to which two statistics are one value. Scores
+"""Difference, relative to a cell's values, up to which two statistics are one value. Scores
 that are equal in exact arithmetic come out up to 5e-7 of their size apart where the true labels are
 scored in float64 and their permutations in float32, whose rounding is 6e-8 a term."""
+USUAL = 0.9
+"""Quantile of |values| that counts as their size: one fold's R2 of -1e6 must not tie all others."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def permutation_test(
     defined = np.isfinite(observed) & np.isfinite(null).all(axis=0)
     values = np.concatenate([observed[None], null])[:, defined]  # [B + 1, defined cells]
     mean, sd = values[1:].mean(axis=0), values[1:].std(axis=0)
-    tie = TIE * np.abs(values).max(axis=0, initial=0.0)
+    size = np.quantile(np.abs(values), USUAL, axis=0)
+    tie = TIE * np.maximum(np.abs(values[0]), size)
     varies = np.ptp(values, axis=0) > 2 * tie
     spread = np.where(varies, values.std(axis=0), 1.0)
     # A cell that never varies has no studentised value; -inf keeps it from setting the maximum.

@@ -12,7 +12,7 @@ GET = {
     "samplefile",
 }  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
-BELOW = {"files", "checkpoints", "arrays", "duplicates"}
+BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}
 """What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (
     {module: GET | BELOW for module in GET}

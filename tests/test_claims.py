@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from interp.claims import Claim, as_records, as_table, judge
+from interp.numerals import numeral
 
 
 def claim(subject: str = "gpt2", **changes) -> Claim:
@@ -113,3 +114,17 @@ def test_a_run_s_records_make_the_same_table_as_its_claims():
         for name, met in (("a", True), ("b", False))
     ]
     pd.testing.assert_frame_equal(as_table(as_records(made)), as_table(made))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(1234.5, "1234"), (99.96, "100"), (0.03, "0.03"), (-2500, "-2500"), (2e12, "2e+12"), (0, "0")],
+)
+def test_a_number_is_written_as_a_person_writes_it(value, written):
+    assert numeral(value) == written
+    assert claim(estimate=value, interval=None, unit="s").measured() == f"{written} s"
+
+
+def test_a_record_whose_limit_is_open_is_tabled():
+    made = claim(interval=(0.1, np.inf))
+    assert "[0.1, –]" in as_table(as_records([made])).to_string()

@@ -78,6 +78,19 @@ def test_a_cell_that_never_varies_is_no_evidence():
     assert test.p_family[0] == pytest.approx(1 / 41)
 
 
+def test_one_value_far_off_does_not_tie_the_others():
+    """R2 of a constant test fold is -1e6 and less."""
+    null = np.random.default_rng(4).normal(scale=0.01, size=(99, 1))
+    null[3] = -1e9
+    test = permutation_test(np.array([0.5]), null)
+    assert test.p[0] == test.p_family[0] == pytest.approx(1 / 100)
+
+
+def test_equal_scores_are_ties_though_they_are_rounded():
+    null = np.float32(np.array([0.3, 0.1, 0.2, 0.3]))[:, None].astype(float)
+    assert permutation_test(np.array([0.3]), null).p[0] == pytest.approx(3 / 5)
+
+
 def test_fdr_leaves_undefined_cells_out_of_the_count():
     p = np.array([0.01, np.nan, 0.04, 0.03])
     np.testing.assert_allclose(fdr(p), [0.03, np.nan, 0.04, 0.04])

@@ -129,7 +129,7 @@ def _coordinates(rows: np.ndarray) -> Float[np.ndarray, "n rank"]:
     in it, and the fits of hundreds of re-pairings work on n columns instead of d."""
     centred = rows - rows.mean(axis=0, dtype=np.float64)
     n, d = centred.shape
-    return np.linalg.qr(centred.T, mode="r").T if d > n else centred
+    return np.linalg.qr(centred.T).R.T if d > n else centred
 
 
 @dataclass(frozen=True)

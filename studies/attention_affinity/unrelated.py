@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from interp.stats import permutation_test
 from studies.attention_affinity.residuals import Unrelated
 
 BIN, BINS = 0.05, 1200
@@ -73,7 +74,7 @@ class Tally:
 
 def place(values: Float[np.ndarray, " rows"]) -> float:
     """p value of the first among the others, large values counting as evidence."""
-    return float((1 + (values[1:] >= values[0]).sum()) / len(values))
+    return float(permutation_test(values[0], values[1:]).p)
 
 
 @dataclass

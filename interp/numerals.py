@@ -1,0 +1,19 @@
+"""How a number is written where a person reads it: never as 1.2e+03."""
+
+import math
+from typing import SupportsFloat
+
+
+def numeral(value: SupportsFloat | None, digits: int = 3) -> str:
+    """A number to `digits` significant ones; whole digits are never cut, so 1234.5 is "1234".
+
+    What is below .0001 or has more than nine whole digits is written with an exponent, and an
+    absent number as a dash.
+    """
+    if value is None:
+        return "–"
+    number = float(value)
+    size = abs(number)
+    if not math.isfinite(number) or size < 10.0 ** (digits - 1) or size >= 1e9:
+        return f"{number:.{digits}g}"
+    return f"{number:.0f}"
