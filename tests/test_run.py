@@ -4,7 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -78,7 +78,9 @@ def test_an_unknown_flag_or_value_is_refused(args, capsys):
 
 
 def test_a_clean_run_reads_back_with_every_file_hashed(tmp_path):
-    with Run("example", Config(), root=tmp_path, arguments=["--seed", "0"]) as run:
+    with Run(
+        "example", Config(), root=tmp_path, command=["python -m studies.example", "--seed", "0"]
+    ) as run:
         assert not is_complete(run.path)
         run.save_table("scores", table())
         run.save_results({"z": np.float64("nan"), "grid": np.eye(2), Path("x"): torch.tensor(1)})
@@ -111,19 +113,30 @@ def test_a_run_from_python_records_its_call_and_no_command_that_was_never_given(
         assert run.summary()["command"] == "called from Python with {'n': 2}"
 
 
+def test_a_call_names_its_own_configuration_and_what_differs_from_defaults(tmp_path):
+    @dataclass(frozen=True)
+    class Mine:
+        n: int = 1
+        depths: list[int] = field(default_factory=lambda: [1, 2])
+
+    for config, said in ((Mine(), "Mine()"), (Mine(depths=[3]), "Mine(depths=[3])")):
+        with Run("example", config, root=tmp_path) as run:
+            assert run.summary()["command"] == f"called from Python: main({said})"
+
+
 def test_a_run_from_a_command_records_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["example", "--seed", "3"])
 
     def main(config):
         with Run("example", config, root=tmp_path) as run:
-            assert run.summary()["command"] == "python -m studies.example --seed 3"
+            assert run.summary()["command"] == run.command() == "python mine.py --seed 3"
         return run.path
 
-    run_command(main, Config, prog="example", description="")
+    run_command(main, Config, prog="python mine.py", description="")
     path = capsys.readouterr().out.strip()
     assert Run.open(path).manifest["arguments"] == ["--seed", "3"]
     with Run("example", Config(), root=tmp_path) as after:
-        assert after.arguments is None
+        assert after.command() is None
 
 
 def test_a_changed_file_is_found_when_the_run_is_opened(tmp_path):

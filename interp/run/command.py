@@ -12,9 +12,9 @@ from interp.files import Unfinished
 
 Config = TypeVar("Config")
 
-GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("arguments of the command", default=None)
-"""What stood on the command line of the study that runs; None where Python called it, as in a
-notebook, whose own command line is the kernel's."""
+GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
+"""The command of the study that runs: its program as one entry, then what stood behind it. None
+where Python called it, as in a notebook, whose own command line is the kernel's."""
 
 
 def run_command(
@@ -25,7 +25,7 @@ def run_command(
     Where other ranks have yet to do their part, that is said on stderr and the exit status is 0:
     this rank has done its own, and torchrun would end the others on any other status.
     """
-    token = GIVEN.set(tuple(sys.argv[1:]))
+    token = GIVEN.set((prog, *sys.argv[1:]))
     try:
         print(main(parse(config_type, prog=prog, description=description)))
     except Unfinished as waiting:

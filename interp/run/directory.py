@@ -14,7 +14,7 @@ import platform
 import shlex
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -66,13 +66,13 @@ class Run:
         *,
         root: Path | str = "runs",
         run_id: str | None = None,
-        arguments: Sequence[str] | None = None,
+        command: Sequence[str] | None = None,
     ) -> None:
-        """`arguments` is the command line as passed, by default what `run_command` was given."""
+        """`command` is the program ("python -m studies.example") and its arguments, by default
+        what `run_command` was given."""
         self.study = study
         self.config: dict[str, Any] = jsonable(config)
-        given = GIVEN.get() if arguments is None else arguments
-        self.arguments = None if given is None else list(given)
+        self._command = GIVEN.get() if command is None else tuple(command)
         self._call = _as_call(config)
         self._directory = Path(root) / study
         self._run_id = run_id
@@ -140,15 +140,20 @@ class Run:
             raise ValueError(f"{key!r} is recorded already; recorded: {sorted(self._recorded)}")
         self._recorded[key] = jsonable(value)
 
+    def command(self) -> str | None:
+        """What was typed into a shell for this run; None where Python called the study."""
+        if self._command is None:
+            return None
+        program, *arguments = self._command
+        return f"{program} {shlex.join(arguments)}".strip()
+
     def summary(self) -> dict[str, str]:
         """The run in a few lines of text, for the foot of a report."""
         commit = "none" if self.git is None else self.git["commit"]
         dirty = self.git is not None and self.git["dirty"]
         known = {name: version for name, version in versions().items() if version}
         return {
-            "command": self._call
-            if self.arguments is None
-            else shlex.join(["python", "-m", f"studies.{self.study}", *self.arguments]),
+            "command": self.command() or self._call,
             "run": self.path.name,
             "started": self.started.isoformat(timespec="seconds"),
             "git commit": f"{commit} with uncommitted changes" if dirty else commit,
@@ -186,7 +191,8 @@ class Run:
         files = sorted(path for path in self.path.rglob("*") if path.is_file())
         return {
             "study": self.study,
-            "arguments": self.arguments,
+            "command": self.command(),
+            "arguments": None if self._command is None else list(self._command[1:]),
             "call": self._call,
             "config": self.config,
             "started": self.started.isoformat(),
@@ -204,13 +210,17 @@ def _as_call(config: Any) -> str:
     """The configuration as Python calls a study with it: what differs from the defaults."""
     if not is_dataclass(config) or isinstance(config, type):
         return f"called from Python with {jsonable(config)}"
-    given = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    given = {entry.name: getattr(config, entry.name) for entry in fields(config) if entry.init}
     other = [
         f"{entry.name}={_plain(given[entry.name])}"
         for entry in fields(config)
-        if entry.default != given[entry.name]
+        if entry.init and _default(entry) != given[entry.name]
     ]
-    return f"called from Python: main(Config({', '.join(other)}))"
+    return f"called from Python: main({type(config).__name__}({', '.join(other)}))"
+
+
+def _default(entry: Field[Any]) -> Any:
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 def _plain(value: Any) -> str:
