@@ -1,5 +1,7 @@
 """Interventions: what an edit does downstream, at which tokens, and that nothing stays behind."""
 
+import inspect
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -295,6 +297,111 @@ def test_passes_in_one_context_do_not_count_into_one_another():
     assert not torch.equal(first, _logits(model, ids))
 
 
+# --- from a position on, caches, and what no pass reaches -----------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 4, 9, np.int64(12), [3, 12], torch.tensor([12, 13])])
+def test_from_a_position_on_holds_for_the_prompt_and_what_is_generated(start):
+    """Equal to naming every token from there to the end of the sequence."""
+    model, ids = bridge("gemma3"), _ids()
+    vectors, last = {resid_mid(0): 2 * _vector()}, 17  # 10 tokens of prompt, 8 new, one unread
+    first = torch.as_tensor(start).reshape(-1, 1).expand(2, 1)
+    with steer(model, vectors, positions=slice(start, None)):
+        found = [_generate(model, ids, cached=cached) for cached in (True, False)]
+    assert torch.equal(*found)
+    where = torch.arange(last).expand(2, -1)
+    mask = (where >= first).float()[..., None]
+
+    def by_hand(tensor):
+        return tensor + mask[:, : tensor.shape[1]] * vectors[resid_mid(0)]
+
+    with intervening(model, {resid_mid(0): by_hand}):
+        assert torch.equal(_generate(model, ids, cached=False), found[0])
+
+
+def test_a_static_cache_tells_its_length_too():
+    model, ids = bridge("llama"), _ids()
+    with steer(model, {resid_mid(1): 2 * _vector()}, positions=[4, 11]):
+        options = dict(max_new_tokens=4, do_sample=False, eos_token_id=None)
+        one, other = (
+            model.hf_generate(ids, cache_implementation=kind, **options)
+            for kind in ("static", None)
+        )
+    assert torch.equal(one, other)
+
+
+def test_a_position_that_was_cached_before_is_none_of_the_context_s():
+    model, ids = bridge("llama"), _ids()
+    with torch.no_grad():
+        _, past = model(ids[:, :6], return_type="logits_and_cache", use_cache=True)
+    with (
+        pytest.raises(ValueError, match="position 2 was never reached: it was in a cache before"),
+        steer(model, {resid_post(0): _vector()}, positions=[2, 8]),
+    ):
+        _logits(model, ids[:, 6:], past_key_values=past)
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        (slice(torch.tensor([2, 10]), None), "position 10 of row 1 was never reached"),
+        (slice(10, None), "position 10 was never reached"),
+        (slice(1.7, 4), "one start and one end, integers"),
+        (slice([1, 2], 4), "one start and one end, integers"),
+        (slice(1.7, None), "need integers"),
+        (slice(0, 4, 2), "no step"),
+        (slice(3, 3), "need integers"),
+        (True, "need integers"),
+    ],
+)
+def test_wrong_stretches_are_refused(positions, message):
+    model, ids = bridge("llama"), _ids()
+    with (
+        pytest.raises(ValueError, match=message),
+        steer(model, {resid_post(0): _vector()}, positions=positions),
+    ):
+        _logits(model, ids)
+
+
+def test_asking_for_shapes_is_no_text_of_the_context(tmp_path):
+    """A store's plan is made from a short pass of its own, over one row of 13 tokens."""
+    model = bridge("llama")
+    samples = [Sample(t, {"end": (len(t) - 2, len(t))}) for t in TEXTS[:2]]
+    seen = []
+
+    def watch(tensor):
+        seen.append(len(tensor))
+        return tensor
+
+    with intervening(model, {resid_pre(0): watch}, positions=np.array([[1], [2]])):
+        extract(model, samples, hooks=[resid_post(0)], batch_size=2, progress=False)
+    assert seen == [2]
+
+
+def test_a_context_can_be_used_again_but_not_inside_itself():
+    model, ids = bridge("llama"), _ids()
+    once = steer(model, {resid_post(0): _vector()}, positions=3)
+    with once:
+        first = _logits(model, ids)
+    with once:
+        assert torch.equal(_logits(model, ids), first)
+        with pytest.raises(ValueError, match="cannot be entered again before it is left"), once:
+            pass
+        assert torch.equal(_logits(model, ids), first)
+    assert active(model) == ()
+
+
+def test_passes_of_other_threads_are_left_alone_and_that_is_said():
+    model, ids = bridge("llama"), _ids()
+    plain = _logits(model, ids)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.warns(UserWarning, match="ran in other threads only"),
+        steer(model, {resid_post(0): _vector()}),
+    ):
+        assert torch.equal(pool.submit(_logits, model, ids).result(), plain)
+
+
 # --- contexts ------------------------------------------------------------------------------------
 
 
@@ -463,6 +570,48 @@ def test_wrong_vectors_are_refused_under_the_hook_s_name(kind):
         _logits(model, ids)
     assert "blocks.0.hook_resid_post" in str(caught.value)
     assert active(model) == ()
+
+
+def _untyped(function):
+    """As a user meets it: annotations are held to only in tests."""
+    return inspect.unwrap(function)
+
+
+@pytest.mark.parametrize("strength", ["2", None, True, np.True_, 1j, float("nan"), [1.0]])
+def test_a_strength_is_one_finite_number(strength):
+    with pytest.raises(ValueError, match="strength = .*finite number"):
+        _untyped(steer)(bridge("llama"), {resid_post(0): _vector()}, strength=strength)
+
+
+@pytest.mark.parametrize("given", [[(resid_post(0), 1)], None, "blocks.0.hook_resid_post", {}])
+def test_what_is_no_mapping_from_hooks_is_refused(given):
+    model = bridge("llama")
+    for call in (
+        lambda: _untyped(steer)(model, given),
+        lambda: _untyped(patch)(model, given, positions=0),
+        lambda: _untyped(intervening)(model, given),
+    ):
+        with pytest.raises(ValueError, match="mapping from hook names|nothing to edit"):
+            call()
+
+
+def test_what_is_infinite_in_sixteen_bits_is_refused():
+    model, ids = load(tiny_hf("llama").half(), tokenizer=tiny_tokenizer("llama")), _ids()
+    for context in (
+        steer(model, {resid_post(0): _vector()}, strength=1e6),
+        patch(model, {resid_post(0): 1e6 * torch.ones(1, 1, WIDTH)}, positions=0),
+    ):
+        with pytest.raises(ValueError, match="hook_resid_post.*is infinite in"), context:
+            _logits(model, ids)
+
+
+def test_arrays_that_run_backwards_are_arrays():
+    model, ids = bridge("llama"), _ids()
+    vector = _vector().numpy()
+    with steer(model, {resid_post(0): vector[::-1]}):
+        found = _logits(model, ids)
+    with steer(model, {resid_post(0): vector[::-1].copy()}):
+        assert torch.equal(found, _logits(model, ids))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
+from interp.intervene import paused
 from interp.model import turn
 
 
@@ -59,7 +60,8 @@ def shapes(model: TransformerBridge, hooks: Sequence[str]) -> dict[str, tuple[in
     """
     n_batch, n_tokens = 1, 13  # no model has 13 heads, which would pass for the position axis
     ids = torch.zeros((n_batch, n_tokens), dtype=torch.long, device=model.cfg.device)
-    got = forward(model, hooks, ids, torch.ones_like(ids), lambda tensor: tensor)
+    with paused():
+        got = forward(model, hooks, ids, torch.ones_like(ids), lambda tensor: tensor)
     for hook, tensor in got.items():
         if tuple(tensor.shape[:2]) != (n_batch, n_tokens):
             raise ValueError(

@@ -24,5 +24,6 @@ edited, because torch forbids changing a tensor in place under a backward hook: 
 """
 
 from interp.intervene.contexts import ablate, active, intervening, patch, steer
+from interp.intervene.hooks import paused
 
-__all__ = ["ablate", "active", "intervening", "patch", "steer"]
+__all__ = ["ablate", "active", "intervening", "patch", "paused", "steer"]

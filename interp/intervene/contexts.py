@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from numbers import Real
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from transformer_lens.model_bridge import TransformerBridge
@@ -41,8 +43,10 @@ def steer(
     Raises:
         ValueError: as `intervening`; a vector of another shape, or with non-finite values.
     """
-    if isinstance(strength, bool) or not np.isfinite(strength):
-        raise ValueError(f"strength = {strength}; it must be a finite number")
+    real = isinstance(strength, Real) and not isinstance(strength, bool)
+    if not real or not np.isfinite(float(strength)):
+        raise ValueError(f"strength = {strength!r}; it must be a finite number")
+    vectors = _by_hook("vectors", vectors)
     edits = {name: adding(name, finite(name, v), strength) for name, v in vectors.items()}
     return intervening(model, edits, positions=positions)
 
@@ -88,6 +92,7 @@ def patch(
         ValueError: as `intervening`; values of another shape, non-finite values, or a position
             named twice.
     """
+    values = _by_hook("values", values)
     places = places_of(model, positions)
     if places.open:
         raise ValueError(f"positions = {positions!r}: values are put at places that have an end")
@@ -126,14 +131,21 @@ def intervening(
             clean exit after a whole forward pass: a hook that never fired, a position that no
             sequence reached.
     """
-    if not isinstance(edits, Mapping):
-        raise ValueError(f"edits must be a mapping from hook names, not {type(edits).__name__}")
-    if not edits:
-        raise ValueError("there is nothing to edit; points(model) lists the hooks")
+    edits = _by_hook("edits", edits)
     check_hooks(model, edits)
     places = None if positions is None else places_of(model, positions)
     hooks_of(model, edits, Run(places))  # whatever is wrong with a hook is said at the call
     return _Intervention(model, dict(edits), places)
+
+
+def _by_hook(what: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} must be a mapping from hook names, not {type(given).__name__}")
+    if not given:
+        raise ValueError(
+            f"{what} is empty: there is nothing to edit; points(model) lists the hooks"
+        )
+    return given
 
 
 class _Intervention(AbstractContextManager[None]):

@@ -18,11 +18,14 @@ Edit = Callable[
 def adding(name: str, vector: torch.Tensor, strength: float | int) -> Edit:
     """Add a vector, the same for all rows or one for each."""
 
+    largest = abs(strength) * float(vector.detach().abs().max())
+
     def add(tensor: torch.Tensor) -> torch.Tensor:
+        _refuse_overflow(name, largest, tensor)
         added = strength * vector
         if added.shape == (len(tensor), *tensor.shape[2:]):
-            added = added[:, None]
-        elif added.shape != tensor.shape[2:]:
+            return tensor + added[:, None].to(tensor)
+        if added.shape != tensor.shape[2:]:
             one, each = list(tensor.shape[2:]), [len(tensor), *tensor.shape[2:]]
             raise _misfit(name, "vector", added, tensor, f"{one}, or {each} with one for each row")
         return tensor + added.to(tensor)
@@ -47,12 +50,24 @@ def projecting_out(name: str, basis: Float[torch.Tensor, "k d"]) -> Edit:
 def replacing(name: str, values: torch.Tensor) -> Edit:
     """Put values where the activations were."""
 
+    largest = float(values.detach().abs().max())
+
     def replace(tensor: torch.Tensor) -> torch.Tensor:
+        _refuse_overflow(name, largest, tensor)
         if values.shape[1:] != tensor.shape[1:] or len(values) not in (1, len(tensor)):
             raise _misfit(name, "values", values, tensor, "that shape, or a batch of 1")
         return values.expand(tensor.shape)
 
     return replace
+
+
+def _refuse_overflow(name: str, largest: float, tensor: torch.Tensor) -> None:
+    limit = torch.finfo(tensor.dtype).max
+    if largest > limit:
+        raise ValueError(
+            f"{name!r}: a value of {largest:.3g} is infinite in {tensor.dtype}, whose largest is "
+            f"{limit:.3g}"
+        )
 
 
 def _misfit(
@@ -66,8 +81,9 @@ def _misfit(
 
 def finite(name: str, values: Array) -> torch.Tensor:
     """The values as a tensor, refused under the hook's name unless they are finite floats."""
-    tensor = torch.as_tensor(values)
-    if tensor.ndim == 0 or not tensor.is_floating_point():
+    # torch takes no array that runs backwards, as `values[::-1]` does
+    tensor = torch.as_tensor(values.copy() if isinstance(values, np.ndarray) else values)
+    if tensor.ndim == 0 or not tensor.numel() or not tensor.is_floating_point():
         raise ValueError(f"{name!r}: need floats with at least one axis, got {values!r}")
     if not torch.isfinite(tensor).all():
         raise ValueError(

@@ -1,8 +1,11 @@
 """Hooks that apply an edit at token positions, and know where in a sequence a pass stands."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from operator import index as whole
 from threading import get_ident
 from typing import Any
 
@@ -21,6 +24,20 @@ Positions = (
 """Token positions counted from 0 at the start of the sequence, padding and BOS included: one for
 all rows, several for all rows, an array [batch, position] with each row's own, or from one on
 without an end, `slice(start, None)`, where `start` may be an array [batch] with each row's own."""
+
+
+_PAUSED = ContextVar("whether passes go by open contexts", default=False)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Passes inside are of nobody's text, such as one that asks for shapes: open contexts neither
+    edit nor count them."""
+    token = _PAUSED.set(True)
+    try:
+        yield
+    finally:
+        _PAUSED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,13 @@ def places_of(model: TransformerBridge, positions: Positions) -> Places:
         start = 0 if positions.start is None else positions.start
         if positions.stop is None:
             return Places(_checked(model, start, as_column=True), open=True)
-        positions = range(int(start), int(positions.stop))
+        try:
+            positions = range(whole(start), whole(positions.stop))
+        except TypeError:
+            raise ValueError(
+                f"positions = {positions!r}; a slice with an end has one start and one end, "
+                "integers; give an array [batch, position] for each row's own"
+            ) from None
     return Places(_checked(model, positions), open=False)
 
 
@@ -92,15 +115,17 @@ class Run:
         self.start = self.length = self.longest = 0
         self.mask: torch.Tensor | None = None
         self.cached = False
-        self.begun = self.completed = False
+        self.begun = self.completed = self.elsewhere = False
+        self.reached = None if places is None else torch.zeros_like(places.index, dtype=torch.bool)
 
     @property
     def own(self) -> bool:
-        """Whether the thread that is running is the one that opened the context."""
-        return get_ident() == self.thread
+        """Whether the pass under way is one of the thread that opened the context."""
+        return get_ident() == self.thread and not _PAUSED.get()
 
     def begin(self, _module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if not self.own:
+            self.elsewhere = self.elsewhere or get_ident() != self.thread
             return
         # the cache knows how many tokens went before, so nothing is counted from pass to pass; it
         # is known by what it can do, since its argument has had several names
@@ -130,7 +155,9 @@ class Run:
         self._refuse_unknown_start(n_tokens)
         self.longest = max(self.longest, self.length)
         index, inside = self.places.within(self.start, n_rows, n_tokens)
-        return index, self._without_padding(index, inside)
+        inside = self._without_padding(index, inside)
+        self._note(inside)
+        return index, inside
 
     def _refuse_unknown_start(self, n_tokens: int) -> None:
         if self.mask is not None and not self.cached and self.mask.shape[1] > n_tokens:
@@ -152,9 +179,20 @@ class Run:
             raise ValueError(f"position {position} of row {row} is padding")
         return inside
 
+    def _note(self, inside: torch.Tensor) -> None:
+        assert self.places is not None and self.reached is not None
+        found = inside.any(dim=1, keepdim=True) if self.places.open else inside
+        self.reached |= found if len(self.reached) > 1 else found.any(dim=0, keepdim=True)
+
     def check(self, names: Iterable[str]) -> None:
         """What a clean exit refuses."""
         if not self.begun:
+            if self.elsewhere:
+                warnings.warn(
+                    "the model ran in other threads only, whose passes a context leaves alone: "
+                    "open it in the thread that runs the model",
+                    stacklevel=4,
+                )
             return
         silent = [name for name in names if name not in self.fired]
         if silent and self.completed:
@@ -165,14 +203,18 @@ class Run:
                 "before it, so the edit had no effect",
                 stacklevel=4,
             )
-        if self.places is None:
-            return
-        wanted = int(self.places.index.min() if self.places.open else self.places.index.max())
-        if wanted >= self.longest:
-            raise ValueError(
-                f"position {wanted} was never reached: the longest sequence in the context had "
-                f"{self.longest} tokens"
-            )
+        if self.places is not None and self.fired:
+            self._refuse_unreached()
+
+    def _refuse_unreached(self) -> None:
+        assert self.places is not None and self.reached is not None
+        for row, place in (~self.reached).nonzero().tolist():
+            position = int(self.places.index[row, place])
+            text = f" of row {row}" if len(self.reached) > 1 else ""
+            why = f"the longest sequence in the context had {self.longest} tokens"
+            if position < self.longest:
+                why = "it was in a cache before the context was entered, or in no pass of that row"
+            raise ValueError(f"position {position}{text} was never reached: {why}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
