@@ -51,6 +51,15 @@ def _positives(corpus: Corpus) -> dict[str, set[str]]:
     return {concept: set(np.array(corpus.names)[row].tolist()) for concept, row in rows}
 
 
+@pytest.mark.parametrize(
+    ("other", "noted"), [("joys", True), ("Joyy", True), ("sorrow", False), ("jo", False)]
+)
+def test_names_that_are_nearly_one_are_pointed_out(tmp_path, other, noted):
+    corpus = _small(tmp_path, **{f"paired__two__{other}": "Another text."})
+    said = [line for line in corpus.notes if "spelled nearly alike" in line]
+    assert bool(said) == noted and all(repr(other) in line and "'joy'" in line for line in said)
+
+
 # --- the texts that come with the study ----------------------------------------------------------
 
 

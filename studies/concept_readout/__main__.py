@@ -79,6 +79,7 @@ def main(config: Config) -> Path:
     for name in config.model if config.output is not None else ():
         check(corpus, config.folder(name, Path()), config.target_layers, overwrite=config.overwrite)
     notices = check(corpus, None, config.target_layers)
+    print(*notices, sep="\n", file=sys.stderr)
     check_models(config.model, config.device)
     with Run("concept_readout", config, root=config.runs) as run:
         run.record("corpus", corpus.fingerprint())
@@ -92,7 +93,7 @@ def main(config: Config) -> Path:
             model = load(name, device=config.device, dtype=dtype)
             run.record(f"model {name}", source(model).as_dict())
             targets = plan_blocks(config.target_layers, model.cfg.n_layers, attention_blocks(model))
-            print(f"{name}:", *notices, *targets.notices, sep="\n  ", file=sys.stderr)
+            print(f"{name}:", *targets.notices, sep="\n  ", file=sys.stderr)
             readings = read(model, corpus, targets.blocks, max_length=config.max_length, stores=Stores.of(config))  # fmt: skip # noqa: E501
             # 3. vectors, judged on scenarios they were not fitted on
             judged = judge(name, model, corpus, readings, targets.depths, minimum=config.minimum, permutations=config.permutations, seed=config.seed, report=config.quality_report)  # fmt: skip # noqa: E501

@@ -15,6 +15,8 @@ The rows say what was read: nothing is left out without a line in `skipped` or `
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,9 @@ from jaxtyping import Bool, Shaped
 
 BASELINE = "baseline"
 """Name of a scenario's neutral text, which no concept can have, whatever the case."""
+
+NEARLY = 0.85
+"""From this share of common letters on two names are pointed out: `joy` and `joys` have .857."""
 
 SHIPPED = Path(__file__).with_name("corpus")
 """The study's own synthetic texts: its directories `stories` and `paired`."""
@@ -191,7 +196,7 @@ def _counts(files: Iterable[_File]) -> dict[str, int]:
 
 
 def _corpus(files: Sequence[_File], concepts: list[str], skipped: tuple[str, ...]) -> Corpus:
-    notes = _without_baseline(files)
+    notes = [*_without_baseline(files), *_nearly_alike(files)]
     groups: dict[str, list[_File]] = {}
     for file in files:
         groups.setdefault(file.text, []).append(file)
@@ -219,3 +224,14 @@ def _without_baseline(files: Sequence[_File]) -> list[str]:
     scenarios = {f.scenario: f.name for f in files if f.name.startswith("paired/")}
     told = {f.scenario for f in files if f.concept is None}
     return [f"scenario {name!r} has no baseline" for name in scenarios if name not in told]
+
+
+def _nearly_alike(files: Sequence[_File]) -> list[str]:
+    """Anger and danger are two concepts, joy and joys are more likely one: both are pointed out."""
+    concepts = sorted({file.concept for file in files if file.concept is not None})
+    return [
+        f"concepts {one!r} and {other!r} are spelled nearly alike and are read as two: if a file "
+        "is misnamed, rename it"
+        for one, other in combinations(concepts, 2)
+        if SequenceMatcher(None, one.casefold(), other.casefold()).ratio() >= NEARLY
+    ]
