@@ -107,6 +107,11 @@ def scripts(html: str) -> list[str]:
     return re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
 
 
+def test_verdicts_below_a_claim_name_their_model_on_a_phone():
+    page = render("T", as_records([claim("gpt2", True), claim("", True)]), [])
+    assert page.count('data-subject="gpt2"') == 1 == page.count('data-subject="')
+
+
 @needs_browser
 def test_a_full_report_draws_everything_offline_and_without_a_console_message(tmp_path):
     path = tmp_path / "report.html"
