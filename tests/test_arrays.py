@@ -199,11 +199,9 @@ def test_a_lookup_table_is_found_to_be_one_and_a_flat_one_cannot_win():
         return (m[:, None] != m).astype(float)
 
     lookup = replace(as_shape("cluster"), name="months", distances=apart, categorical=False)
-    options = {"groups": np.arange(500), "period": 365, "n_permutations": 50, "n_boot": 50}
+    options = {"groups": np.arange(500), "period": 365, "n_permutations": 50}
     found = discover(table, day.astype(float), shapes=["circular", "linear", lookup], **options)
-    # the lead by z, near 100, is within the noise of 50 permutations' sd; the gain's is not
-    assert found.shapes[0] == found.leader_by_gain == "months"
-    assert found.gain_lead_interval[0] > 0
+    assert found.shapes[0] == "months" and found.decided
     with pytest.warns(UserWarning, match=r"2 dimensions hold \d+% .* span 11"):
         discover(
             table,

@@ -1,7 +1,7 @@
 """Which shape fits best at the source and at the destination?
 
-Each shape is held to its own null on the same folds, and the two best are compared on the same
-resampled groups (`interp.smds.discover`).
+Each shape is held to its own null on the same folds, and the best is compared with every other,
+fitted anew without parts of the groups (`interp.smds.discover`).
 """
 
 import numpy as np
@@ -62,17 +62,15 @@ def investigate(
         )
         claims.append(_claim(layout, ranked, word, depth, data))
         frames.append(_frame(ranked, word))
-        columns[f"best shape at {word}, by z / by gain"] = (
-            f"{ranked.shapes[0]} / {ranked.leader_by_gain}"
-        )
+        columns[f"best shape at {word}"] = ranked.shapes[0]
     if not frames:
         return Part(claims, [])
     table = pd.concat(frames, ignore_index=True)
     caption = (
-        f"Shapes at {depth}, ordered by z against each shape's own null of permuted labels; raw "
-        "scores of different shapes are not comparable. z grows with the evidence, gain (the share "
-        "of the way from the null to a perfect score) with the fit; where they disagree, nothing "
-        "is decided."
+        f"Shapes at {depth}, ordered by gain, the share of the way from each shape's own null of "
+        "permuted labels to a perfect score; raw scores of different shapes are not comparable. z "
+        "says how sure it is that a shape gains anything, and does not order shapes. The margin is "
+        "what the first one's lead over this shape must exceed."
     )
     section = Section(f"{layout.model}: which shape fits best?", [Table(table, caption)])
     return Part(claims, [section], columns, {"shapes": table.assign(model=layout.model)})
@@ -97,9 +95,11 @@ def _frame(found: Discovery, word: str) -> pd.DataFrame:
         {
             "word": word,
             "shape": found.shapes,
+            "gain": found.gain,
+            "lead of the first": [np.nan, *found.leads],
+            "margin": [np.nan, *found.margins],
             "z": found.z,
             "p": found.p,
-            "gain": found.gain,
             "score": found.score,
             "null": found.null_mean,
         }
@@ -113,20 +113,15 @@ def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Datase
         "Which shape fits best?",
         _statement(word, data),
         subject=layout.model,
-        estimate=found.lead,
-        unit=f"z of {NOUNS.get(best, best)} less z of {NOUNS.get(second, second)} at {depth}",
-        interval=found.lead_interval,
-        null="each shape's own permutations on the same folds; paired bootstrap over groups",
-        controls={
-            "best by z": best,
-            "best by gain": found.leader_by_gain,
-            "shapes tried": ", ".join(found.shapes),
-        },
+        estimate=found.leads[0],
+        unit=f"gain of {NOUNS.get(best, best)} less that of {NOUNS.get(second, second)} at {depth}",
+        null="each shape's own permutations on the same folds; a lead must exceed "
+        f"{found.margins[0]:.2g}, by a jackknife over groups that fits everything anew",
+        controls={"best": best, "shapes tried": ", ".join(found.shapes)},
         conditions={
-            f"z is largest for the {noun(data)}": best == wanted,
-            "its lead over the second lies above 0": found.lead_interval[0] > 0,
-            "gain names the same shape, with a lead above 0": (
-                found.leader_by_gain == best and found.gain_lead_interval[0] > 0
+            f"the {noun(data)} gains most": best == wanted,
+            "its lead over every other exceeds its margin": bool(
+                (found.leads > found.margins).all()
             ),
             "it survives its own null": bool(found.p[0] <= max(0.05, found.p_floor)),
         },
