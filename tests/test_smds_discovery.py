@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import t as student
 
-from interp.smds import SupervisedMDS, discover, ideal_coordinates, ideal_distances
+from interp.smds import SupervisedMDS, as_shape, discover, ideal_coordinates, ideal_distances
+from interp.smds.discovery import _drawn, _resampled_scores
 from interp.smds.scaling import stress_score
 from interp.stats import grouped_folds
 
@@ -28,6 +28,8 @@ def test_the_planted_shape_leads(shape):
     found = discover(X, y, groups=np.arange(N), period=100, n_permutations=39)
     assert found.shapes[0] == shape and found.decided
     assert (np.diff(found.gain) <= 0).all()
+    low, high = found.lead_intervals.T
+    assert (low < found.leads).all() and (found.leads < high).all()
     assert found.p[0] == found.p_floor == pytest.approx(1 / 40)
     np.testing.assert_allclose(found.leads, found.gain[0] - found.gain[1:])
     np.testing.assert_allclose(found.gain, (found.score - found.null_mean) / (1 - found.null_mean))
@@ -43,32 +45,50 @@ def test_a_semicircle_that_z_takes_for_a_line_is_ranked_first():
     assert fooled >= 1  # else ranking by z would do
 
 
-def test_leads_are_those_of_fits_without_each_part():
-    """Every part left out by hand: the same folds, fewer rows."""
+def test_a_draw_is_scored_as_a_fit_on_its_rows():
+    """Groups drawn twice stand twice in the rows that are fitted and scored, on one side only."""
     rng = np.random.default_rng(8)
     groups, y = np.repeat(np.arange(12), 4), np.repeat(rng.permutation(100)[:12], 4)
     X = np.column_stack([np.cos(y / 16), np.sin(y / 16)]) @ rng.normal(size=(2, 6))
     X += rng.normal(size=X.shape)
-    found = discover(
-        X, y, groups=groups, period=100, shapes=["linear", "circular"], n_permutations=9
-    )
-    leads = []
-    for left_out in range(12):  # twelve groups: each is a part
-        scores = []
-        for shape in found.shapes:
-            score = 0.0
-            for train, test in grouped_folds(groups, 3, 42):
-                train, test = (side[groups[side] != left_out] for side in (train, test))
-                embedded = (
-                    SupervisedMDS(shape, period=100).fit(X[train], y[train]).transform(X[test])
-                )
-                ideal = ideal_distances(y[test], shape, period=100)
-                score += stress_score(squareform(ideal), pdist(embedded)) / 3
-            scores.append(score)
-        first, second = (np.array(scores) - found.null_mean) / (1 - found.null_mean)
-        leads.append(first - second)
-    half = student.ppf(0.975, 11) * np.sqrt(11 / 12 * np.sum((leads - np.mean(leads)) ** 2))
-    np.testing.assert_allclose(found.margins, half, rtol=1e-6)
+    shapes = [as_shape(name, period=100) for name in ("linear", "circular")]
+    folds = grouped_folds(groups, 3, 42)
+    found = _resampled_scores(X, y, groups, shapes, folds, 1.0, 2, 0)
+    rng = np.random.default_rng(0)
+    for scores in found:
+        times = _drawn(groups, folds, rng)
+        assert times.sum() == 48 and all(times[test].sum() == len(test) for _, test in folds)
+        rows = [[np.repeat(side, times[side]) for side in fold] for fold in folds]
+        for shape, score in zip(shapes, scores, strict=True):
+            assert score == pytest.approx(np.mean([_by_hand(X, y, shape, *fold) for fold in rows]))
+
+
+def _by_hand(X, y, shape, train, test):
+    embedded = SupervisedMDS(shape).fit(X[train], y[train]).transform(X[test])
+    return stress_score(squareform(ideal_distances(y[test], shape)), pdist(embedded))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_groups", "rows"), [(120, 1), (36, 4), (24, 5)])
+def test_the_interval_of_a_lead_covers(n_groups, rows):
+    """Twelve labels on a circle, groups that share a deviation of their own, 400 data sets."""
+    leads = np.array([_lead(seed, n_groups, rows) for seed in range(400)])
+    covered = ((leads[:, 1] <= leads[:, 0].mean()) & (leads[:, 0].mean() <= leads[:, 2])).sum()
+    print(f"rate lead of a circle over a line, {n_groups} groups: {covered} of 400 covered")
+    assert 368 <= covered <= 392
+
+
+def _lead(seed, n_groups, rows):
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), rows)
+    y = rng.permutation(np.arange(n_groups) % 12).astype(float)[groups]
+    circle = np.column_stack([np.cos(np.pi * y / 6), np.sin(np.pi * y / 6)])
+    X = circle @ rng.normal(size=(2, 20)) + rng.normal(size=(len(y), 20))
+    X += 0.5 * rng.normal(size=(n_groups, 20))[groups]
+    options = {"groups": groups, "shapes": ["circular", "linear"], "n_permutations": 30}
+    found = discover(X, y, period=12, seed=seed, **options)
+    sign = 1 if found.shapes[0] == "circular" else -1
+    return [sign * found.leads[0], *sorted(sign * found.lead_intervals[0])]
 
 
 def test_noise_has_no_shape_however_high_its_raw_score():

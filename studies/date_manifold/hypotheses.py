@@ -1,7 +1,7 @@
 """Which shape fits best at the source and at the destination?
 
 Each shape is held to its own null on the same folds, and the best is compared with every other,
-fitted anew without parts of the groups (`interp.smds.discover`).
+fitted anew on resampled groups (`interp.smds.discover`).
 """
 
 import numpy as np
@@ -69,8 +69,8 @@ def investigate(
     caption = (
         f"Shapes at {depth}, ordered by gain, the share of the way from each shape's own null of "
         "permuted labels to a perfect score; raw scores of different shapes are not comparable. z "
-        "says how sure it is that a shape gains anything, and does not order shapes. The margin is "
-        "what the first one's lead over this shape must exceed."
+        "says how sure it is that a shape gains anything, and does not order shapes. The limits of "
+        "the first one's leads hold for all of them at once."
     )
     section = Section(f"{layout.model}: which shape fits best?", [Table(table, caption)])
     return Part(claims, [section], columns, {"shapes": table.assign(model=layout.model)})
@@ -97,7 +97,8 @@ def _frame(found: Discovery, word: str) -> pd.DataFrame:
             "shape": found.shapes,
             "gain": found.gain,
             "lead of the first": [np.nan, *found.leads],
-            "margin": [np.nan, *found.margins],
+            "lead, low": [np.nan, *found.lead_intervals[:, 0]],
+            "lead, high": [np.nan, *found.lead_intervals[:, 1]],
             "z": found.z,
             "p": found.p,
             "score": found.score,
@@ -115,14 +116,12 @@ def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Datase
         subject=layout.model,
         estimate=found.leads[0],
         unit=f"gain of {NOUNS.get(best, best)} less that of {NOUNS.get(second, second)} at {depth}",
-        null="each shape's own permutations on the same folds; a lead must exceed "
-        f"{found.margins[0]:.2g}, by a jackknife over groups that fits everything anew",
+        interval=tuple(found.lead_intervals[0].tolist()),
+        null="each shape's own permutations on the same folds; groups drawn anew, with new fits",
         controls={"best": best, "shapes tried": ", ".join(found.shapes)},
         conditions={
             f"the {noun(data)} gains most": best == wanted,
-            "its lead over every other exceeds its margin": bool(
-                (found.leads > found.margins).all()
-            ),
+            "its lead over every other lies above 0": bool((found.lead_intervals[:, 0] > 0).all()),
             "it survives its own null": bool(found.p[0] <= max(0.05, found.p_floor)),
         },
     )
