@@ -11,7 +11,7 @@ GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
     "samplefile",
 }  # fmt: skip
-COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims"}
+COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims", "selection"}
 BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}
 """What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (

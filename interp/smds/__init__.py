@@ -1,24 +1,32 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
+from interp.smds.cycle import CycleTest, cycle_test
 from interp.smds.discovery import Discovery, discover
+from interp.smds.ellipse import Ellipse, ellipse
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
 from interp.smds.roundness import Roundness, roundness
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
 from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
+from interp.smds.within import WithinCategory, within_category
 
 __all__ = [
     "SHAPES",
+    "CycleTest",
     "Discovery",
+    "Ellipse",
     "LeaveOut",
     "Roundness",
     "SMDSGrid",
     "Shape",
     "SubspaceSimilarity",
     "SupervisedMDS",
+    "WithinCategory",
     "as_shape",
+    "cycle_test",
     "discover",
+    "ellipse",
     "heldout_predictions",
     "ideal_coordinates",
     "ideal_distances",
@@ -26,4 +34,5 @@ __all__ = [
     "roundness",
     "smds_grid",
     "subspace_similarity",
+    "within_category",
 ]

@@ -1,0 +1,67 @@
+"""How round is the ring of category means, beyond what a table of them would give by itself?
+
+Twelve unrelated directions regressed on cosine and sine are round: that is concentration of
+measure, not geometry. So the level that a table reaches in *any* plane is taken off first.
+
+1. G is the Gram matrix of K category means, F the circle's frame, N the K - 3 dimensions that are
+   neither constant nor in F. tau = tr(N'GN) / (K - 3) is the level of table and noise.
+2. With l1 >= l2 the eigenvalues of F'GF, the axis ratio is sqrt((l2 - tau) / (l1 - tau)), both cut
+   at 0: a table has l1 = l2 = tau and ratio 0, not 1.
+3. Limits: a random orthonormal pair W of N's dimensions is added to F, which brings the table's
+   scatter in once more, and 2 tau is taken off (400 draws, quantiles).
+
+A circle's lesser axis is the lesser one, so the ratio is at most 1 by construction: read the lower
+limit, as "at least". The twelve months are all months; the limits are about table and noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.smds.orders import circle_frame
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """Axis ratio of the ring, minor over major."""
+
+    ratio: float
+    """1 for a circle, 0 for a line or where nothing stands out of the table."""
+    lower: float
+    """Limit that the ratio exceeds with the level's confidence."""
+    upper: float
+    """Limit on the other side."""
+
+
+def ellipse(
+    gram: Float[np.ndarray, "category category"],
+    *,
+    n_draws: int = 400,
+    level: float = 0.90,
+    seed: int = 0,
+) -> Ellipse:
+    """The ring's axis ratio with limits, each of (1 - level) / 2.
+
+    Raises:
+        ValueError: fewer than five categories leave no dimension to tell the table's level from.
+    """
+    n_categories = len(gram)
+    if n_categories < 5:
+        raise ValueError(f"{n_categories} categories; the level of a table needs 5")
+    frame = circle_frame(n_categories)
+    taken = np.column_stack([np.ones(n_categories) / np.sqrt(n_categories), frame])
+    rest = np.linalg.svd(np.eye(n_categories) - taken @ taken.T)[0][:, : n_categories - 3]
+    table = float(np.trace(rest.T @ gram @ rest) / (n_categories - 3))
+    ratio = _ratios(np.linalg.eigvalsh(frame.T @ gram @ frame)[None], table)[0]
+    rng = np.random.default_rng(seed)
+    draws = np.linalg.qr(rng.normal(size=(n_draws, n_categories - 3, 2)))[0]
+    moved = frame + rest @ draws
+    axes = np.linalg.eigvalsh(moved.swapaxes(1, 2) @ gram @ moved)
+    lower, upper = np.quantile(_ratios(axes, 2 * table), [(1 - level) / 2, (1 + level) / 2])
+    return Ellipse(float(ratio), float(lower), float(upper))
+
+
+def _ratios(axes: Float[np.ndarray, "draw 2"], table: float) -> Float[np.ndarray, " draw"]:
+    minor, major = (axes - table).clip(min=0).T
+    return np.sqrt(np.divide(minor, major, out=np.zeros_like(major), where=major > 0))
