@@ -1,14 +1,28 @@
-"""Claims: what a study may say, held to its null, its controls and a rule beside the verdict.
+"""Claims: what a study may say, with the design that decides it.
 
-A run gives scores; a reader wants to know what they establish. A claim keeps the two together: the
-statement, its estimate with an interval, what chance alone gives, the controls and the causal test,
-and a verdict that follows mechanically from named conditions. The rule's text is built from the
-same conditions that decide it, so the two cannot drift apart.
+A run gives scores; a reader wants to know what they establish. Three kinds of claim keep that
+apart:
+
+- A *finding* has a test and a verdict: *supported*, *refuted* (the interval lies below the smallest
+  effect of interest), *undecided* (with the effect that this many units could have shown), or *not
+  testable here* (with what it would take).
+- A *description* is an estimate with an interval, and no verdict.
+- A *control* must pass for the findings about its subject to count, and says on which data it
+  fails.
+
+1. A finding states its tests by the rival that each refuses. All of them must hold, so their
+   largest p is the finding's (intersection-union, Berger 1982), whatever was chosen among them.
+2. `judged` takes all claims of a run. Findings are corrected together by Holm (1979), over a
+   study's findings and over the models asked for.
+3. A finding whose subject fails a control is not testable here. So is one whose p cannot fall to
+   the level after correction, however strong the effect is.
+
+A NaN is never a met condition: it makes the finding not testable here.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, SupportsFloat
 
 import numpy as np
@@ -17,78 +31,80 @@ import pandas as pd
 from interp.files import jsonable
 from interp.numerals import numeral
 
-Verdict = Literal["supported", "not supported", "not testable here"]
-Conditions = Mapping[str, bool | np.bool_ | None]
+LEVEL = 0.05
+"""Family-wise error rate of a run's findings."""
+
+Kind = Literal["finding", "description", "control"]
+Verdict = Literal[
+    "supported", "refuted", "undecided", "not testable here", "described", "passed", "failed"
+]
+Number = SupportsFloat
+Interval = tuple[Number, Number]
 
 
 @dataclass(frozen=True)
+class Test:
+    """One rival and the p of refusing it."""
+
+    p: float
+    """Corrected over what was searched (depths, positions), not over findings."""
+    floor: float = 0.0
+    """Least p that the number of draws or of arrangements allows; 0 for an analytic p."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One statement about one subject, with everything needed to judge it."""
 
+    kind: Kind
+    """Finding, description or control."""
     question: str
     """The question the study asked, e.g. "Is the day of the year laid out on a circle?"."""
     statement: str
     """The answer under test, worded without the subject so that several models share a row."""
-    subject: str
+    subject: str = ""
     """The model the statement is about; "" where it is about no model."""
-    estimate: float | None
-    """The measured quantity; None where there is none."""
-    unit: str
-    """What the estimate is measured in, e.g. "held-out score"."""
-    interval: tuple[float | None, float | None] | None
+    estimate: float | None = None
+    """The measured effect; None where there is none."""
+    unit: str = ""
+    """What the estimate is measured in, e.g. "held-out R2 at block 7"."""
+    interval: tuple[float | None, float | None] | None = None
     """Lower and upper confidence limit of the estimate, in its unit; None in a record for a limit
     that is not finite."""
-    null: str
+    standard_error: float | None = None
+    """Of the estimate, for a summary over runs or models; None where it has none."""
+    smallest_effect: float | None = None
+    """Smallest effect of interest, in the unit: an interval below it refutes the finding."""
+    detectable: str = ""
+    """The effect that this design could have shown, in words with numbers."""
+    exchange: str = ""
+    """The unit that is exchanged under the null and resampled, e.g. "transcript (8)"."""
+    selection: str = ""
+    """What was chosen after looking, and how that is paid for; "" where nothing was."""
+    tests: Mapping[str, Test] = field(default_factory=dict)
+    """By the rival that it refuses, each test of a finding."""
+    conditions: Mapping[str, bool | None] = field(default_factory=dict)
+    """Further conditions that must hold; None for one that could not be tested."""
+    null: str = ""
     """What the estimate was held against, in words with numbers."""
-    controls: Mapping[str, float | str]
-    """Each control by name, with its value or its outcome in words."""
-    causal_test: str | None
+    controls: Mapping[str, float | str] = field(default_factory=dict)
+    """Numbers to read beside the estimate, by name."""
+    causal_test: str | None = None
     """Outcome of an intervention that bears on the statement; None where none was made."""
-    rule: str
-    """The conditions, joined, under which the statement counts as supported."""
-    verdict: Verdict
-    """The outcome of the rule."""
-    reason: str
-    """Which conditions decided the verdict."""
-
-    @classmethod
-    def decide(
-        cls,
-        question: str,
-        statement: str,
-        *,
-        conditions: Conditions,
-        null: str,
-        subject: str = "",
-        estimate: SupportsFloat | None = None,
-        unit: str = "",
-        interval: tuple[SupportsFloat, SupportsFloat] | None = None,
-        controls: Mapping[str, SupportsFloat | str] | None = None,
-        causal_test: str | None = None,
-    ) -> "Claim":
-        """The claim whose verdict, rule and reason follow from `conditions` by `judge`.
-
-        Any scalar number (NumPy's, PyTorch's) is taken for `estimate`, `interval` and `controls`
-        and stored as float; an estimate that is NaN is none. Raises ValueError where `judge` does.
-        """
-        verdict, rule, reason = judge(conditions)
-        return cls(
-            question=question,
-            statement=statement,
-            subject=subject,
-            estimate=None if estimate is None or math.isnan(float(estimate)) else float(estimate),
-            unit=unit,
-            interval=None if interval is None else (float(interval[0]), float(interval[1])),
-            null=null,
-            controls={
-                name: value if isinstance(value, str) else float(value)
-                for name, value in (controls or {}).items()
-            },
-            causal_test=causal_test,
-            rule=rule,
-            verdict=verdict,
-            reason=reason,
-        )
+    needs: str = ""
+    """What it would take to test the statement, where it is not testable here."""
+    primary: bool = False
+    """Whether this is the one finding that the study is about."""
+    p: float | None = None
+    """Largest p over the tests of a finding."""
+    p_adjusted: float | None = None
+    """`p` after Holm's correction over the findings of the run; None until `judged`."""
+    verdict: Verdict = "described"
+    """What follows, by `rule`."""
+    rule: str = ""
+    """The conditions under which a finding is supported, or a control passes."""
+    reason: str = ""
+    """What decided the verdict."""
 
     def measured(self) -> str:
         """Estimate, interval and unit in words; the reason where there is no estimate."""
@@ -97,24 +113,219 @@ class Claim:
         return _measured(self)
 
 
-def judge(conditions: Conditions) -> tuple[Verdict, str, str]:
-    """Verdict, rule and reason from named conditions.
+def finding(
+    question: str,
+    statement: str,
+    *,
+    tests: Mapping[str, Test | tuple[Number, Number] | Number],
+    exchange: str,
+    conditions: Mapping[str, bool | np.bool_ | None] | None = None,
+    needs: str = "",
+    **design: Any,
+) -> Claim:
+    """A statement that may be wrong, with the tests that decide it. Undecided until `judged`.
 
-    A condition is True (met), False (failed) or None (could not be tested here). The statement is
-    supported if all are met and not supported if one fails, whatever the untested ones would have
-    given; it is not testable here if none fails but one is None. Raises ValueError if there is no
-    condition, because the empty rule would support anything.
+    Args:
+        question: What the study asked.
+        statement: The answer under test.
+        tests: By rival, p, (p, floor) or a `Test`; all must hold.
+        exchange: Unit that is exchanged and resampled.
+        conditions: Further conditions that must hold, by name.
+        needs: What it would take, where it cannot be tested here; then no test counts.
+        **design: Further fields of `Claim`.
+
+    Raises:
+        ValueError: no test and no word on what it would take, a p outside [0, 1], or an interval
+            whose limits are reversed.
     """
-    if not conditions:
-        raise ValueError("conditions is empty: a verdict needs at least one named condition")
-    rule = " and ".join(conditions)
-    untested = [name for name, met in conditions.items() if met is None]
-    failed = [name for name, met in conditions.items() if met is not None and not met]
-    if failed:
-        return "not supported", rule, "failed: " + "; ".join(failed)
+    if not tests and not needs:
+        raise ValueError(f"{statement!r} has no test; say what it needs, or describe it")
+    held = {rival: _test(statement, rival, given) for rival, given in tests.items()}
+    met = {
+        name: None if value is None else bool(value) for name, value in (conditions or {}).items()
+    }
+    p = max((test.p for test in held.values()), default=math.nan)
+    return Claim(
+        kind="finding",
+        question=question,
+        statement=statement,
+        exchange=exchange,
+        tests=held,
+        conditions=met,
+        needs=needs,
+        p=None if math.isnan(p) or any(math.isnan(test.p) for test in held.values()) else p,
+        verdict="undecided",
+        rule=" and ".join([*(f"{rival} is refused" for rival in held), *met]),
+        **_numbers(statement, design),
+    )
+
+
+def description(question: str, statement: str, **design: Any) -> Claim:
+    """An estimate with its interval, and no verdict. `design` holds further fields of `Claim`."""
+    return Claim(
+        kind="description",
+        question=question,
+        statement=statement,
+        verdict="described",
+        reason="an estimate: nothing is tested",
+        **_numbers(statement, design),
+    )
+
+
+def control(
+    question: str, statement: str, *, passed: bool | np.bool_ | None, fails_on: str, **design: Any
+) -> Claim:
+    """A condition for the findings about the same subject to count.
+
+    Args:
+        question: What the study asked.
+        statement: What must hold.
+        passed: Whether it does; None where it could not be looked at.
+        fails_on: The data on which it fails. A control that cannot fail is none.
+        **design: Further fields of `Claim`.
+
+    Raises:
+        ValueError: an empty `fails_on`.
+    """
+    if not fails_on.strip():
+        raise ValueError(f"control {statement!r} must say on which data it fails")
+    verdict = "not testable here" if passed is None else "passed" if passed else "failed"
+    return Claim(
+        kind="control",
+        question=question,
+        statement=statement,
+        verdict=verdict,
+        rule=f"fails on {fails_on}",
+        reason=verdict,
+        **_numbers(statement, design),
+    )
+
+
+def judged(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Claim]:
+    """The claims of a run with their verdicts: controls first, then Holm over all findings.
+
+    A finding that cannot be tested takes no part in the correction.
+
+    Raises:
+        ValueError: two primary findings about one subject.
+    """
+    primary = [claim.subject for claim in claims if claim.primary]
+    for subject in primary:
+        if primary.count(subject) > 1:
+            raise ValueError(f"two primary findings about {subject!r}; a study has one")
+    blocked = {claim.subject: claim for claim in claims if claim.verdict == "failed"}
+    testable = [c for c in claims if c.kind == "finding" and not _untestable(c, blocked, level)]
+    adjusted = dict(zip(map(id, testable), holm([c.p or 0.0 for c in testable]), strict=True))
+    return [_verdict(claim, blocked, adjusted, level) for claim in claims]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values adjusted by Holm (1979), in the order given: the chance under the null that any of
+    them would be this small."""
+    order = np.argsort(p, kind="stable")
+    adjusted, running = np.empty(len(p)), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = running
+    return adjusted.tolist()
+
+
+def _verdict(
+    claim: Claim, blocked: Mapping[str, Claim], adjusted: Mapping[int, float], level: float
+) -> Claim:
+    if claim.kind != "finding":
+        return claim
+    p = adjusted.get(id(claim))
+    if why := _untestable(claim, blocked, level):
+        return replace(claim, verdict="not testable here", reason=why, p_adjusted=p)
+    failed = [name for name, met in claim.conditions.items() if not met]
+    assert p is not None
+    if p <= level and not failed:
+        reason = f"p {claim.p:.3g}, {p:.3g} after correction over {len(adjusted)} findings"
+        return replace(claim, verdict="supported", reason=reason, p_adjusted=p)
+    if not failed and _at_floor(claim, level):
+        reason = (
+            f"p {claim.p:.3g} is the least that its draws allow, and {len(adjusted)} findings are "
+            "corrected together: more draws could decide it"
+        )
+        return replace(claim, verdict="not testable here", reason=reason, p_adjusted=p)
+    standing = [
+        f"{rival} (p {test.p:.3g})" for rival, test in claim.tests.items() if test.p > level
+    ]
+    reason = _shortfall(standing, failed, p, len(adjusted))
+    if _refuted(claim):
+        below = f"the interval lies below {claim.smallest_effect:.3g}, the least effect of interest"
+        return replace(claim, verdict="refuted", reason=f"{below}; {reason}", p_adjusted=p)
+    if claim.detectable:
+        reason += f"; could have shown {claim.detectable}"
+    return replace(claim, verdict="undecided", reason=reason, p_adjusted=p)
+
+
+def _at_floor(claim: Claim, level: float) -> bool:
+    """Whether every test is passed, and the largest p is as small as it can be."""
+    worst = max(claim.tests.values(), key=lambda test: test.p)
+    return worst.p <= min(level, worst.floor * (1 + 1e-9))
+
+
+def _shortfall(standing: Sequence[str], failed: Sequence[str], p: float, number: int) -> str:
+    parts = [f"not refused: {', '.join(standing)}"] if standing else []
+    parts += [f"not met: {'; '.join(failed)}"] if failed else []
+    return "; ".join(parts) or f"p {p:.3g} after correction over {number} findings"
+
+
+def _refuted(claim: Claim) -> bool:
+    return (
+        claim.interval is not None
+        and claim.smallest_effect is not None
+        and claim.interval[1] < claim.smallest_effect
+    )
+
+
+def _untestable(claim: Claim, blocked: Mapping[str, Claim], level: float) -> str:
+    """Why a finding cannot be tested; "" where it can."""
+    if claim.needs:
+        return f"it would take {claim.needs}"
+    untested = [name for name, met in claim.conditions.items() if met is None]
+    untested += [rival for rival, test in claim.tests.items() if math.isnan(test.p)]
     if untested:
-        return "not testable here", rule, "could not be tested: " + "; ".join(untested)
-    return "supported", rule, "every condition is met"
+        return f"could not be tested: {'; '.join(untested)}"
+    for subject in (claim.subject, ""):
+        if subject in blocked:
+            return f"a control failed: {blocked[subject].statement}"
+    floor = max(test.floor for test in claim.tests.values())
+    if floor > level:
+        return f"no data could reach p {level:g}: the least p here is {floor:.3g}"
+    return ""
+
+
+def _test(statement: str, rival: str, given: Test | tuple[Number, Number] | Number) -> Test:
+    if isinstance(given, Test):
+        test = given
+    elif isinstance(given, tuple):
+        test = Test(float(given[0]), float(given[1]))
+    else:
+        test = Test(float(given))
+    if not (math.isnan(test.p) or 0 <= test.p <= 1):
+        raise ValueError(f"{statement!r}: p = {test.p} against {rival!r} is no probability")
+    return test
+
+
+def _numbers(statement: str, design: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a claim as plain numbers; a number that is NaN is none."""
+    made = dict(design)
+    for name in ("estimate", "smallest_effect", "standard_error"):
+        value = made.get(name)
+        made[name] = None if value is None or math.isnan(float(value)) else float(value)
+    if made.get("interval") is not None:
+        low, high = (float(limit) for limit in made["interval"])
+        if low > high:
+            raise ValueError(f"{statement!r}: interval [{low}, {high}] is reversed")
+        made["interval"] = None if math.isnan(low) or math.isnan(high) else (low, high)
+    made["controls"] = {
+        name: value if isinstance(value, str) else float(value)
+        for name, value in (made.get("controls") or {}).items()
+    }
+    return made
 
 
 def as_table(claims: Sequence[Claim | Mapping[str, Any]]) -> pd.DataFrame:
@@ -142,7 +353,9 @@ def as_table(claims: Sequence[Claim | Mapping[str, Any]]) -> pd.DataFrame:
 
 def _of_record(record: Mapping[str, Any]) -> Claim:
     between = record["interval"]
-    return Claim(**{**record, "interval": None if between is None else tuple(between)})
+    tests = {rival: Test(**test) for rival, test in record["tests"].items()}
+    limits = None if between is None else tuple(between)
+    return Claim(**{**record, "tests": tests, "interval": limits})
 
 
 def as_records(claims: Sequence[Claim]) -> list[dict[str, Any]]:

@@ -10,11 +10,13 @@
    100 and 200 dimensions, five default shapes) z put another shape first in 69, gain in 9.
 3. A lead in gain has an interval from a bootstrap over groups that fits everything anew: groups are
    drawn within folds, so that no copy of a group stands on both sides, and the standard deviation
-   of the lead over draws is taken by Student's t. Resampling test rows under maps that stay as they
-   were fitted leaves out what the fit itself varies, and its 95 % intervals cover 77 to 87 %; a
-   jackknife over groups covers 98.5 to 100 %, since a fit of few groups has strong interactions
-   (Efron & Stein 1981). The first shape is compared with every other, at the level divided by their
-   number (Bonferroni), since which of them comes second was seen in the same data.
+   of the lead over draws is taken 1.96 times. That standard deviation errs upward by a tenth to a
+   fifth, so Student's t would cover 394 of 400 data sets of 24 or 36 groups. Resampling test rows
+   under maps that stay as they were fitted leaves out what the fit itself varies, and its 95 %
+   intervals cover 77 to 87 %; a jackknife over groups covers 98.5 to 100 %, since a fit of few
+   groups has strong interactions (Efron & Stein 1981). The first shape is compared with every
+   other, at the level divided by their number (Bonferroni), since which of them comes second was
+   seen in the same data.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import pdist
-from scipy.stats import t as student
+from scipy.stats import norm
 
 from interp import arrays
 from interp.arrays import Arraylike
@@ -114,7 +116,7 @@ def discover(
     drawn = _resampled_scores(activations, y, groups, chosen, folds, alpha, n_boot, seed)
     gains = ((drawn - null_mean) / (1 - null_mean))[:, order]
     leads = gain[order[0]] - gain[order[1:]]
-    half = _half_widths(gains[:, :1] - gains[:, 1:], len(np.unique(groups)), level)
+    half = _half_widths(gains[:, :1] - gains[:, 1:], level)
     return Discovery(
         shapes=tuple(grid.shapes[s] for s in order),
         score=grid.score[0, 0, order],
@@ -138,14 +140,14 @@ def _check(shapes: Sequence[str | Shape], n_permutations: int, n_boot: int) -> N
 
 
 def _half_widths(
-    leads: Float[np.ndarray, "draws others"], n_groups: int, level: float
+    leads: Float[np.ndarray, "draws others"], level: float
 ) -> Float[np.ndarray, " others"]:
     """Half the widths of limits that hold for all leads at once, from the leads of every draw."""
     scored = np.isfinite(leads).all(axis=1)
     if scored.mean() < ENOUGH:
         return np.full(leads.shape[1], np.nan)
     tail = (1 - level) / 2 / leads.shape[1]
-    return student.ppf(1 - tail, n_groups - 1) * leads[scored].std(axis=0, ddof=1)
+    return norm.ppf(1 - tail) * leads[scored].std(axis=0, ddof=1)
 
 
 def _resampled_scores(
