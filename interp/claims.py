@@ -112,6 +112,11 @@ class Claim:
             return self.reason
         return _measured(self)
 
+    def sentence(self) -> str:
+        """Statement, verdict if there is one, and what was measured."""
+        verdict = "" if self.kind == "description" else f" {self.verdict.capitalize()}:"
+        return f"{self.statement}{verdict} {self.measured()}."
+
 
 def finding(
     question: str,
@@ -160,14 +165,16 @@ def finding(
     )
 
 
-def description(question: str, statement: str, **design: Any) -> Claim:
-    """An estimate with its interval, and no verdict. `design` holds further fields of `Claim`."""
+def description(question: str, statement: str, *, needs: str = "", **design: Any) -> Claim:
+    """An estimate with its interval, and no verdict; `needs` says what it would take where there
+    is none. `design` holds further fields of `Claim`."""
     return Claim(
         kind="description",
         question=question,
         statement=statement,
         verdict="described",
-        reason="an estimate: nothing is tested",
+        needs=needs,
+        reason=f"it would take {needs}" if needs else "an estimate: nothing is tested",
         **_numbers(statement, design),
     )
 
@@ -274,11 +281,8 @@ def _shortfall(standing: Sequence[str], failed: Sequence[str], p: float, number:
 
 
 def _refuted(claim: Claim) -> bool:
-    return (
-        claim.interval is not None
-        and claim.smallest_effect is not None
-        and claim.interval[1] < claim.smallest_effect
-    )
+    high = None if claim.interval is None else claim.interval[1]
+    return high is not None and claim.smallest_effect is not None and high < claim.smallest_effect
 
 
 def _untestable(claim: Claim, blocked: Mapping[str, Claim], level: float) -> str:

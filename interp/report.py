@@ -1,6 +1,6 @@
 """One self-contained HTML page for a run: claims first, then sections of figures and tables.
 
-1. Claims (plain records) are laid out a row per statement and a column per subject.
+1. Claims (plain records) are laid out by kind, a row per statement and a column per subject.
 2. Every block becomes markup: text is escaped, a plotly figure becomes its own script, a table its
    rows, an interactive view a mount point with its properties.
 3. The page is one file that makes no request: plotly.js and circuitsvis are inlined, each at most
@@ -28,6 +28,13 @@ from interp.numerals import numeral
 
 LARGEST_COUNT = 2**53
 """Up to here every whole number is a float of its own."""
+
+KINDS = {
+    "finding": "Findings, each tested; p values corrected over all of the run",
+    "control": "Controls: where one fails, the findings about its subject do not count",
+    "description": "Measured, without a verdict",
+}
+"""Kinds of claims in the order of the page, with their headings."""
 
 WHITE = {" ": "␣", "\n": "↵", "\r": "↵", "\t": "⇥", "\u3000": "␣", "\xa0": "␣"}
 """What stands for white space at the ends of a cell."""
@@ -92,8 +99,8 @@ def render(
 ) -> str:
     """The page as HTML.
 
-    `claims` are JSON-ready records with the keys question, statement, subject, estimate, unit,
-    interval, null, controls, causal_test, rule, verdict and reason. `facts` (model, versions, seed,
+    `claims` are JSON-ready records as of `interp.claims.as_records`: findings are shown first, then
+    controls, then descriptions. `facts` (model, versions, seed,
     command) stand at the foot. All text is escaped. Raises ValueError for a block of another type,
     and if two claims share question, statement and subject.
     """
@@ -197,17 +204,21 @@ def _visible(text: str) -> str:
 
 
 def _side_by_side(claims: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each question and statement, with its claims by subject."""
+    """A row for each question and statement, with its claims by subject; the first of each kind
+    has the kind's heading."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for claim in claims:
+    for claim in sorted(claims, key=lambda claim: list(KINDS).index(claim["kind"])):
         question, statement, subject = claim["question"], claim["statement"], claim["subject"]
-        row = rows.setdefault(
-            (question, statement), {"question": question, "statement": statement, "claims": {}}
-        )
+        new = {"question": question, "statement": statement, "kind": claim["kind"], "claims": {}}
+        row = rows.setdefault((question, statement), new)
         if subject in row["claims"]:
             raise ValueError(f"two claims about {subject!r} state {statement!r}")
         row["claims"][subject] = claim
-    return list(rows.values())
+    ordered, told = list(rows.values()), set()
+    for row in ordered:
+        row["heading"] = "" if row["kind"] in told else KINDS[row["kind"]]
+        told.add(row["kind"])
+    return ordered
 
 
 def _inline(script: str) -> Markup:

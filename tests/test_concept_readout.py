@@ -10,6 +10,7 @@ from browser import needs_browser, visit
 from gguf import GGUFReader
 from tiny_models import FAMILIES, tiny_hf, tiny_pair, tiny_tokenizer
 
+from interp.claims import judged as corrected
 from interp.extract import Stores
 from interp.intervene import steer
 from interp.model import resid_post
@@ -20,7 +21,7 @@ from studies.concept_readout.activations import read
 from studies.concept_readout.corpus import read_corpus
 from studies.concept_readout.findings import claims
 from studies.concept_readout.judging import judge
-from studies.concept_readout.steering import DOSES, Settings, run_steering
+from studies.concept_readout.steering import DOSES, Settings, _dealt_labels, run_steering
 
 WORDS = {
     "born": "sun fire soup coat",
@@ -139,7 +140,28 @@ def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
     assert steered.logprob.shape == (3, len(DOSES))
     made = {claim.statement: claim for claim in claims(judged, steered)}
     downstream = next(c for s, c in made.items() if s.startswith("What the next blocks"))
-    assert downstream.verdict == "not testable here"
+    assert corrected([downstream])[0].verdict == "not testable here"
+    own = next(c for s, c in made.items() if s.startswith("Steering along"))
+    # the one planted vector raises its word; the exchange is over three concepts
+    assert own.estimate is not None and own.estimate > 0
+
+
+def test_dealt_labels_are_read_out_along_their_own_vectors(folders, tmp_path):
+    """Any difference of means raises its own readout downstream: that is the null."""
+    bridge, _ = tiny_pair("qwen3")
+    judged = _judged(bridge, folders, {0: 33.0, 1: 67.0}, tmp_path)
+    judged = dataclasses.replace(judged, choice=dataclasses.replace(judged.choice, block=0))
+    labels = _dealt_labels(judged, 30, np.random.default_rng(0))
+    scenario, positive = judged.corpus.scenario, judged.corpus.positive
+    for name in np.unique(scenario):
+        rows = scenario == name
+        counts = set(positive[:, rows].sum(axis=1))
+        assert set(labels[:, rows].sum(axis=1)) <= counts
+    steered = run_steering(bridge, judged, Settings(directions=40, rows=50, seed=0))
+    assert steered.dealt_own is not None and steered.dealt_own.shape == (40,)
+    made = next(c for c in claims(judged, steered) if c.statement.startswith("What the next"))
+    # concepts that a random model has none of do no more than those that do not exist
+    assert corrected([made])[0].verdict == "undecided"
 
 
 def test_how_many_directions_share_a_pass_changes_nothing(folders, tmp_path):
@@ -179,8 +201,8 @@ def report(config):
 def test_a_run_leaves_claims_tables_exports_report_and_manifest(report, config):
     run = Run.open(report.parent)
     made = run.results()["claims"]
-    assert {c["subject"] for c in made} == set(config.model) and len(made) == 7
-    assert all(c["verdict"] and c["rule"] and c["null"] for c in made)
+    assert {c["subject"] for c in made} == set(config.model) and len(made) == 6
+    assert all(c["reason"] for c in made) and sum(c["primary"] for c in made) == 1
     cells = run.table("cells-1")
     assert len(cells) == 2 * 3 and {"auroc", "auroc_low", "p_family", "neuron"} <= set(cells)
     assert load_readouts(report.parent / "export").concepts == ("born", "chess", "party")
@@ -193,7 +215,7 @@ def test_the_report_opens_without_a_network(report):
     assert seen.errors == [] and seen.requests == []
     # AUROC, cosines of two blocks, doses, words by vectors
     assert seen.plots == 5
-    assert "Steering along a concept's vector makes its own word likelier." in seen.text
+    assert "Steering along a concept's vector makes its own word likelier than other" in seen.text
 
 
 def test_a_second_run_finds_the_same_and_overwrites_no_export(report, config, tmp_path):

@@ -22,10 +22,10 @@ from planted_texts import (
 )
 from tiny_models import tiny_hf, tiny_tokenizer
 
+from interp.claims import judged
 from interp.run import Run, parse
 from studies.date_manifold import __main__ as study
-from studies.date_manifold import detection as detection_module
-from studies.date_manifold import findings
+from studies.date_manifold import cycle, findings
 from studies.date_manifold.__main__ import Config, main
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection, detect
@@ -55,13 +55,15 @@ def _detect(task: Task, geometry: str) -> tuple[Detection, dict]:
     places = {w: findings.landmark(cells[at[w]], w, SHOWN, data, SETTINGS) for w in words}
     noise = shown(data, {})[at[data.source]]
     embedding = findings.landmark(noise, data.source, 0, data, SETTINGS)
-    made = findings.claims(found, places, embedding, data, SETTINGS)
+    made = findings.claims(found, places, embedding, data)
+    made += cycle.investigate(found, partial(blocks, data, planted), data, SETTINGS).claims
     return found, {claim.statement: claim for claim in made}
 
 
 def _verdict(claims: dict, beginning: str) -> str:
+    """By itself: 40 permutations leave no p that a correction over findings would let pass."""
     (claim,) = (c for s, c in claims.items() if s.startswith(beginning))
-    return claim.verdict
+    return judged([claim])[0].verdict
 
 
 def _survivors(found: Detection) -> set[tuple[str, str]]:
@@ -74,11 +76,10 @@ def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
     for word in ("[month]", "birthday"):
         assert found.best(word) == SHOWN
         assert _verdict(claims, f"The word {word} carries the date") == "supported"
-        assert _verdict(claims, f"At {word} the date is a circle and not") == "supported"
-    assert _verdict(claims, "Some cells carry the date, and no word before") == "supported"
-    assert _verdict(claims, "At [month] the blocks make the circle truer") == "supported"
-    assert _verdict(claims, "The unrelated word [sport]") == "not supported"
-    assert _verdict(claims, "On permuted labels nothing survives") == "supported"
+        assert _verdict(claims, f"At {word} neighbouring months are alike") == "supported"
+        assert _verdict(claims, f"At {word} the months lie on a circle") == "supported"
+    assert claims["What the blocks add to the circle at [month]."].estimate > 0.3
+    assert _verdict(claims, "The unrelated word [sport]") == "undecided"
     assert (found.grid.status[:, 0] == "constant").all()
     assert np.isnan(found.grid.score[:, 0]).all()
 
@@ -90,20 +91,22 @@ def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
     assert _verdict(claims, "At [age] the age is a line and not a lookup table of decades") == (
         "supported"
     )
-    assert _verdict(claims, "On permuted labels nothing survives but a planted line") == "supported"
     table = found.table()
     assert "left_out_r2" in table and not {"kfold_error", "left_out_error"} & set(table)
 
 
 @pytest.mark.parametrize(
-    ("task", "word", "shape"), [("birthday", "[month]", "circle"), ("age", "[age]", "line")]
+    ("task", "word", "said"),
+    [
+        ("birthday", "[month]", ["At [month] neighbouring", "At [month] the months lie"]),
+        ("age", "[age]", ["At [age] the age is a line and not"]),
+    ],
 )
-def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, shape):
+def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, said):
     found, claims = _detect(task, "lookup")
-    quantity = _data(task).quantity
     assert found.survives[SHOWN, found.layout.words.index(word)]
     assert _verdict(claims, f"The word {word} carries") == "supported"
-    assert _verdict(claims, f"At {word} the {quantity} is a {shape} and not") == "not supported"
+    assert all(_verdict(claims, beginning) == "undecided" for beginning in said)
     # what the lookup table itself reaches without any noise
     assert found.lookup > found.grid.score[SHOWN, found.layout.words.index(word), 0]
     assert found.lookup > UNIFORM_NULL + 0.3
@@ -111,21 +114,8 @@ def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, shape):
 
 def test_noise_supports_nothing():
     _, claims = _detect("birthday", "noise")
-    for statement, claim in claims.items():
-        expected = "supported" if statement.startswith("On permuted") else "not supported"
-        assert claim.verdict == expected, statement
-
-
-def test_the_self_control_is_the_first_permutation_s_own_run(monkeypatch):
-    """Without a planted circle the second run's cell must be the null's own value."""
-    found, _ = _detect("birthday", "noise")
-    data = _data("birthday")
-    monkeypatch.setattr(detection_module, "PLANTED_RADIUS", 0.0)
-    target = (len(ROWS) // 2, data.words.index("[sport]"))
-    cell = dict(blocks(data, {}))[ROWS[target[0]]][target[1]]
-    control = detection_module._self_control(found.grid, layout(data), target, cell, data, SETTINGS)
-    assert control.planted_score == pytest.approx(found.grid.null[0, *target, 0], abs=1e-6)
-    assert control.planted_p > 0.05
+    verdicts = {judged([claim])[0].verdict for claim in claims.values()}
+    assert verdicts == {"undecided", "described"}
 
 
 # --- standardised features -----------------------------------------------------------------------
@@ -223,8 +213,15 @@ def _check(path: Path, chosen: Config, tables: set[str], plots: int) -> None:
     run, data, (name,) = Run.open(path.parent), chosen.texts(), chosen.model
     claims = run.results()["claims"]
     assert {c["subject"] for c in claims} == {name}
-    verdicts = ("supported", "not supported", "not testable here")
-    assert all(c["verdict"] in verdicts and c["rule"] and c["null"] for c in claims)
+    found = [c for c in claims if c["kind"] == "finding"]
+    assert {c["verdict"] for c in found} <= {
+        "supported",
+        "refuted",
+        "undecided",
+        "not testable here",
+    }
+    assert all(c["reason"] and c["exchange"] for c in found)
+    assert sum(c["primary"] for c in found) == 1
     assert {p.stem for p in path.parent.glob("*.parquet")} == tables
     assert len(run.table("cells-1")) == 4 * len(data.words) == len(run.table("reuse-1"))
     assert len(run.table("planes-1")) == len(data.words) * (len(data.words) - 1) / 2
@@ -235,7 +232,7 @@ def _check(path: Path, chosen: Config, tables: set[str], plots: int) -> None:
 
 
 def test_a_run_leaves_claims_tables_report_and_manifest(birthdays, config):
-    _check(birthdays, config, TABLES | {"roundness-1"}, PLOTS + 1)
+    _check(birthdays, config, TABLES | {"roundness-1", "cycle-1"}, PLOTS + 1)
     cells = Run.open(birthdays.parent).table("cells-1")
     assert cells.word.nunique() == 33
     # the embedding of a word that never changes is one vector, and has a status instead of a score
@@ -246,9 +243,9 @@ def test_a_run_leaves_claims_tables_report_and_manifest(birthdays, config):
 @pytest.mark.parametrize(
     ("options", "tables", "plots"),
     [
-        ({"people": 2}, {"roundness-1", "binding-1"}, 4),
-        ({"task": "weekday"}, {"roundness-1"}, 1),
-        ({"task": "hour", "standardise": "all"}, {"roundness-1"}, 1),
+        ({"people": 2}, {"roundness-1", "binding-1", "cycle-1"}, 4),
+        ({"task": "weekday"}, {"roundness-1", "cycle-1"}, 1),
+        ({"task": "hour", "standardise": "all"}, {"roundness-1", "cycle-1"}, 1),
         ({"task": "duration", "standardise": "none"}, set(), 0),
         ({"task": "age", "depth": 100.0}, set(), 0),
     ],
@@ -267,7 +264,7 @@ def test_the_report_opens_without_a_network(birthdays):
     assert seen.requests == []
     assert seen.plots == PLOTS + 1
     assert seen.views == 1
-    assert "On permuted labels nothing survives but a planted circle." in seen.text
+    assert "At [month] the months lie on a circle." in seen.text
 
 
 def test_a_users_own_texts_are_studied(mills, own):

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 from browser import needs_browser, visit
 
-from interp.claims import Claim, as_records
+from interp.claims import Claim, as_records, finding, judged
 from interp.plots import AttentionView, heatmap, lines
 from interp.report import Figure, Section, Table, render
 
@@ -20,7 +20,9 @@ HOSTILE = "</script><b>"
 
 def claim(subject: str, met: bool | None, **changes) -> Claim:
     given = {
+        "tests": {"permuted sentences": (0.005, 0.005)},
         "conditions": {"z > 4 against 200 permutations": met, "held-out R2 > 0": True},
+        "exchange": "sentence (200)",
         "subject": subject,
         "estimate": 0.9712,
         "unit": "held-out score",
@@ -30,7 +32,8 @@ def claim(subject: str, met: bool | None, **changes) -> Claim:
         "causal_test": "patching the plane moves the month logit by 3.1",
     }
     question = "Is the day of the year laid out on a circle?"
-    return Claim.decide(question, f"The month {HOSTILE} lies on a circle.", **(given | changes))
+    made = finding(question, f"The month {HOSTILE} lies on a circle.", **(given | changes))
+    return judged([made])[0]
 
 
 def big_heatmap() -> go.Figure:

@@ -75,7 +75,8 @@ def test_the_interval_of_a_lead_covers(n_groups, rows):
     leads = np.array([_lead(seed, n_groups, rows) for seed in range(400)])
     covered = ((leads[:, 1] <= leads[:, 0].mean()) & (leads[:, 0].mean() <= leads[:, 2])).sum()
     print(f"rate lead of a circle over a line, {n_groups} groups: {covered} of 400 covered")
-    assert 368 <= covered <= 392
+    # 92 to 98 %, each by a binomial test at .001
+    assert 351 <= covered <= 399
 
 
 def _lead(seed, n_groups, rows):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 
+from interp.claims import judged
 from interp.extract import Stores
 from interp.intervene import ablate, active
 from interp.model import resid_post
@@ -187,7 +188,7 @@ def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
     (claim,), (section,), outcome = intervene(
         bridge, given, Design(), found, SETTINGS, n=40, batch_size=16
     )
-    assert claim.statement == STATEMENT and claim.verdict in ("supported", "not supported")
+    assert claim.statement == STATEMENT and claim.p is not None
     assert claim.interval is not None and claim.estimate is not None
     assert claim.interval[0] <= claim.estimate <= claim.interval[1]
     assert "40 random directions" in claim.null and "20 directions of dealt" in claim.null
@@ -201,10 +202,10 @@ def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
 @pytest.mark.parametrize(
     ("given", "design", "lacking"),
     [
-        (_transcripts(), Design(format="chat"), "there are two plain transcripts or more"),
-        ([], Design(), "there are two plain transcripts or more"),
-        (_transcripts(("Anna", "Annb")), Design(), "their names begin with different tokens"),
-        (_transcripts(("Ann", "Ben", "Cy"), turns=12), Design(), "their names begin with"),
+        (_transcripts(), Design(format="chat"), "two plain transcripts or more"),
+        ([], Design(), "two plain transcripts or more"),
+        (_transcripts(("Anna", "Annb")), Design(), "names that begin with different tokens"),
+        (_transcripts(("Ann", "Ben", "Cy"), turns=12), Design(), "names that begin with"),
     ],
 )
 def test_what_texts_lack_is_said_in_the_claim(probed, given, design, lacking):
@@ -212,6 +213,7 @@ def test_what_texts_lack_is_said_in_the_claim(probed, given, design, lacking):
     (claim,), sections, outcome = intervene(
         bridge, given, design, found, SETTINGS, n=40, batch_size=16
     )
+    (claim,) = judged([claim])
     assert claim.verdict == "not testable here" and lacking in claim.reason
     assert sections == [] and outcome is None
 
@@ -239,7 +241,7 @@ def test_a_run_ablates_and_says_so_in_its_claims(config, monkeypatch):
     monkeypatch.setitem(study.DEPTHS, "quarters", (0, 50, 100))
     path = main(config)
     claims = {c["statement"]: c for c in Run.open(path.parent).results()["claims"]}
-    (direction,) = (c for s, c in claims.items() if s.startswith("One direction"))
+    (direction,) = (c for s, c in claims.items() if s.startswith("How the difference of means"))
     assert direction["causal_test"] == claims[STATEMENT]["causal_test"] is not None
     assert "what the next tag loses without the direction" in path.read_text()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from interp.claims import as_records
+from interp.claims import as_records, judged
 from interp.extract import Stores
 from interp.report import Section, render
 from interp.run import Run, RunConfig, run_command
@@ -118,7 +118,7 @@ def main(config: Config) -> Path:
         rows = table.write(run.path / "affinity.parquet", found)
         if found.peer is not None:
             run.save_table("peer", found.peer)
-        claims = findings.claims(found, averaged)
+        claims = judged(findings.claims(found, averaged))
         run.save_results({"claims": as_records(claims), "directions": directions.names})
         # 5. the report
         shown = head or figures.default_head(found)

@@ -30,8 +30,8 @@ from studies.attention_affinity.directions import Directions
 from studies.attention_affinity.reading import Checkpoint
 from studies.attention_affinity.residuals import Residuals, Unrelated, tensor
 from studies.attention_affinity.results import Cells, Kind, Measured, Settings, Side
-from studies.attention_affinity.routing import DRAWS, changes_under_noise
-from studies.attention_affinity.unrelated import Gathered, Tally
+from studies.attention_affinity.routing import Turns, turned_changes
+from studies.attention_affinity.unrelated import Gathered
 from studies.attention_affinity.writing import written
 
 
@@ -82,7 +82,7 @@ class _Walk:
             side: np.full(shape, np.nan) for side in self.sides[:2]
         }
         self.isotropic = None if residuals is None else Gathered(unrelated, *shape)
-        self.noise = Tally(DRAWS)
+        self.turns = Turns()
         self.windows: list[int | None] = []
         self.peer: list[pd.DataFrame] = []
         self.bytes_read = 0
@@ -120,7 +120,7 @@ class _Walk:
             self.ranks[side][at] = effective_rank(one, distance=self.settings.steps[0]).numpy()
         self._flow(forms, X, rows, at)
         if self.other is not None:
-            self._noise(weights, forms[0], named, changed, at)
+            self._turns(weights, forms[0], named)
         if self.settings.peer:
             self._peer(weights, named, block)
 
@@ -168,23 +168,12 @@ class _Walk:
             own = (np.diagonal(part, axis1=1, axis2=2) for part in (z, p))
             self.gathered["VO", side].add(at, z, p, *own, first=True)
 
-    def _noise(
-        self, weights: list, forms: Forms, named: torch.Tensor, nulls: list, at: int
-    ) -> None:
-        """Logits between the named directions under noise, against the null of the change made."""
-        n = len(named)
-        off = ~np.eye(n, dtype=bool)
-        seed, steps = self.settings.seed, self.settings.steps
+    def _turns(self, weights: list, forms: Forms, named: torch.Tensor) -> None:
+        """Logits between the named directions under the change, as it was made and turned."""
         before, after = weights
-        changes = changes_under_noise(before, after, forms, named, steps, seed=seed)
-        for number, (change, both) in enumerate(zip(changes, nulls, strict=True)):
-            made = self.cells["QK", "difference"].p[at, ..., number]
-            for pair, null, mask in (("cross", both[0], off), ("self", both[1], ~off)):
-                if not mask.any():
-                    continue
-                drawn = null.p(null.z(change[..., torch.from_numpy(mask)])).numpy()
-                p = np.concatenate([made[..., mask][:, None], drawn], axis=1).swapaxes(0, 1)
-                self.noise.add(pair, np.arange(1 + DRAWS), p.reshape(1 + DRAWS, -1))
+        seed, steps = self.settings.seed, self.settings.steps
+        for changes in turned_changes(before, after, forms, named, steps, seed=seed):
+            self.turns.add(changes.transpose(0, 1).flatten(1).numpy())
 
     def _peer(self, weights: list, named: torch.Tensor, block: int) -> None:
         """The earlier notebook's numbers, and their difference for two models."""
@@ -228,7 +217,7 @@ class _Walk:
             cells=self.cells,
             whole=self.whole,  # pyright: ignore[reportArgumentType]
             gathered=self.gathered,
-            noise=self.noise,
+            turns=self.turns,
             isotropic=self.isotropic,
             spreads=self.spreads,
             ranks=self.ranks,

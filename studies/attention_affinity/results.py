@@ -10,7 +10,8 @@ from jaxtyping import Float
 from interp.affinity.forms import Distance
 from studies.attention_affinity.directions import Directions
 from studies.attention_affinity.reading import Checkpoint
-from studies.attention_affinity.unrelated import Gathered, Tally
+from studies.attention_affinity.routing import Turns
+from studies.attention_affinity.unrelated import Gathered
 
 Side = Literal["base", "instruct", "difference"]
 Kind = Literal["QK", "VO"]
@@ -86,8 +87,8 @@ class Measured:
     """VO of all heads of a block together: cosine and z."""
     gathered: dict[tuple[Kind, Side], Gathered]
     """Scores of unrelated directions."""
-    noise: Tally
-    """Changes of logits between the named directions in row 0, under noise in the others."""
+    turns: Turns
+    """The change of logits between the named directions, beside its random turns."""
     isotropic: Gathered | None
     """The same unrelated directions held against the isotropic null, where that is not the null."""
     spreads: dict[Side, Float[np.ndarray, "blocks heads"]]

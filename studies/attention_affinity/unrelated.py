@@ -74,7 +74,8 @@ class Tally:
 
 def place(values: Float[np.ndarray, " rows"]) -> float:
     """p value of the first among the others, large values counting as evidence."""
-    return float(permutation_test(values[0], values[1:]).p)
+    table = values[:, None].astype(np.float64)
+    return float(permutation_test(table[0], table[1:]).p[0])
 
 
 @dataclass

@@ -2,6 +2,7 @@
 `python -m studies.concept_readout --help`."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import torch
 
 from interp.claims import Claim, as_records
+from interp.claims import judged as corrected
 from interp.extract import Stores
 from interp.model import check_models, load, source
 from interp.readout import save_concepts, save_control_vectors, save_quality, save_readouts
@@ -86,7 +88,7 @@ def main(config: Config) -> Path:
         every: list[Judged] = []
         claims: list[Claim] = []
         sections: list[Section] = []
-        summaries: list[Section] = []
+        told: list[tuple[str, ...]] = []
         for number, name in enumerate(config.model, start=1):
             # 2. last-token activations at the target blocks, residuals and heads in one pass
             dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
@@ -107,11 +109,13 @@ def main(config: Config) -> Path:
                 steered = run_steering(model, judged, settings)
             del model
             made = findings.claims(judged, steered)
-            told = findings.summary(judged, made, (*notices, *targets.notices))
-            summaries.append(Section(f"{name}: in words", told))
+            told.append((*notices, *targets.notices))
             sections += figures.sections(judged, steered)
             claims += made
             every.append(judged)
+        # 6. verdicts, corrected over all models' findings, results and report
+        claims = corrected(claims)
+        summaries = [_in_words(one, claims, said) for one, said in zip(every, told, strict=True)]
         run.save_results({"claims": as_records(claims)})
         page = render(
             "Which concepts can be read from a model, and do the vectors act?",
@@ -122,6 +126,11 @@ def main(config: Config) -> Path:
             facts=run.summary(),
         )
         return run.save_report(page)
+
+
+def _in_words(judged: Judged, claims: Sequence[Claim], notices: tuple[str, ...]) -> Section:
+    own = [claim for claim in claims if claim.subject == judged.model]
+    return Section(f"{judged.model}: in words", findings.summary(judged, own, notices))
 
 
 def export(folder: Path, judged: Judged, architecture: str) -> None:

@@ -2,10 +2,11 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.stats import mannwhitneyu
 
-from interp.claims import Claim
-from interp.readout import OK, DoseResponse
-from interp.stats import bootstrap_interval
+from interp.alignment import OK, Scores, pairing_test
+from interp.claims import Claim, description, finding
+from interp.readout import DoseResponse
 from studies.concept_readout.judging import Judged
 from studies.concept_readout.steering import DOSES, Steered
 
@@ -14,14 +15,13 @@ LEVEL = 0.05
 
 HELD = "Do the vectors tell texts they were not fitted on?"
 ACT = "Do the vectors act?"
-SELF = "Would this study find concepts where there are none?"
 
 
 def claims(judged: Judged, steered: Steered | None) -> list[Claim]:
     """Every claim about one model."""
-    made = [_told(judged), _beyond_words(judged), _stable(judged), _nothing(judged)]
+    made = [_told(judged), _beyond_words(judged), _stable(judged)]
     if steered is not None:
-        made[3:3] = [_words(judged, steered), _downstream(judged, steered), _price(judged, steered)]
+        made += [_words(judged, steered), _downstream(judged, steered), _price(judged, steered)]
     return made
 
 
@@ -51,16 +51,23 @@ def _told(judged: Judged) -> Claim:
     known = np.isfinite(choice.auroc)
     worst = int(np.nanargmin(choice.auroc)) if known.any() else 0
     limits = choice.interval[worst]
-    return Claim.decide(
+    at_block = judged.test.p_family[judged.readouts.blocks.index(judged.block)]
+    p = float(at_block.max()) if known.all() else np.nan
+    return finding(
         HELD,
         "Every concept's vector tells its texts from all others in scenarios it was not fitted on.",
         subject=judged.model,
+        primary=True,
         estimate=choice.auroc[worst],
         unit=f"AUROC of {judged.readouts.concepts[worst]}, the least of {n} concepts, at a block "
         "chosen without the scenario",
         interval=(limits[0], limits[1]) if np.isfinite(limits).all() else None,
-        null=f"labels dealt anew within scenarios, corrected over {judged.test.p.size} cells: "
-        f"{int(found.sum())} of {n} concepts survive at {judged.where}",
+        null=f"labels dealt anew within scenarios: {int(found.sum())} of {n} concepts survive at "
+        f"{judged.where}",
+        exchange=f"text, within its scenario ({len(np.unique(judged.corpus.scenario))})",
+        selection=f"the block: p is corrected over {judged.test.p.size} cells (max-T); all "
+        f"{n} concepts must hold, so the largest p counts",
+        tests={"labels dealt within scenarios": (p, judged.test.floor)},
         controls={
             "survive": _named(judged, found),
             "AUROC of each": _listed(judged, choice.auroc),
@@ -69,142 +76,116 @@ def _told(judged: Judged) -> Claim:
             ),
             "mean AUROC": float(np.nanmean(choice.auroc)) if known.any() else np.nan,
         },
-        conditions={
-            "every concept survives at the chosen block": bool(found.all()) if known.all() else None
-        },  # fmt: skip # noqa: E501
     )
 
 
 def _beyond_words(judged: Judged) -> Claim:
     gap = judged.choice.auroc - judged.surface.auroc
     known = np.isfinite(gap)
-    interval = None
-    if known.sum() > 1:
-        rows = np.flatnonzero(known)
-        interval = bootstrap_interval(
-            lambda drawn: float(gap[rows[drawn]].mean()), rows, rng=np.random.default_rng(0)
-        )
-    return Claim.decide(
+    return description(
         HELD,
-        "The stream tells held-out texts better than a bag of their words does.",
+        "How much better the stream tells held-out texts than a bag of their words does.",
         subject=judged.model,
         estimate=float(gap[known].mean()) if known.any() else None,
         unit="of AUROC, mean over concepts",
-        interval=interval,
-        null="mean differences of word counts (TF-IDF), scenarios left out; interval over concepts",
+        null="mean differences of word counts (TF-IDF), scenarios left out",
+        exchange="none: concepts share all texts, and are no sample",
         controls={"bag of words": _listed(judged, judged.surface.auroc)},
-        conditions={"the interval lies above 0": None if interval is None else interval[0] > 0},
     )
 
 
 def _stable(judged: Judged) -> Claim:
     at = judged.stability
     gap = at.mean - at.unrelated
-    known = all(status == OK for status in at.status)
     worst = int(np.nanargmin(gap)) if np.isfinite(gap).any() else 0
-    return Claim.decide(
+    return description(
         HELD,
-        "The vectors hardly turn when the scenarios are drawn again.",
+        "How far the vectors turn when the scenarios are drawn again.",
         subject=judged.model,
         estimate=at.mean[worst],
         unit=f"mean cosine of {judged.readouts.concepts[worst]} with its resamples, the least",
         null=f"a resample shares its texts with the whole: unrelated texts give "
-        f"{at.unrelated[worst]:.2f}; the bar is a cosine of .9",
+        f"{at.unrelated[worst]:.2f}",
         controls={"of each": _listed(judged, at.mean), "at": judged.where},
-        conditions={
-            "every mean cosine is at least .9": bool((at.mean >= 0.9).all()) if known else None
-        },  # fmt: skip # noqa: E501
     )
 
 
-def _effect(judged: Judged, steered: Steered, response: DoseResponse, dealt: DoseResponse) -> dict:
-    found, among = acting(response), acting(dealt)
-    n = len(found)
-    return {
-        "subject": judged.model,
-        "estimate": int(found.sum()),
-        "null": f"{len(response.random)} random directions of equal length at {judged.where}, "
-        f"corrected over {n} concepts",
-        "controls": {
-            "concepts": _named(judged, found),
-            "p of each, corrected": _listed(judged, response.test.p_family, ".3f"),
-            "against vectors of dealt labels": f"{int(among.sum())}: {_named(judged, among)}",
-            "monotone in the dose": f"{int(response.monotone.sum())} of {n}",
-            "length of the largest dose": f"{DOSES[-1] * steered.unit:.3g} in a stream of "
-            f"{steered.norm:.3g}",
-        },
-        "conditions": {
-            "more than half of the concepts act against random directions": bool(
-                2 * found.sum() > n
-            ),
-            "and against vectors of dealt labels": bool(2 * among.sum() > n),
-        },
-    }
-
-
 def _words(judged: Judged, steered: Steered) -> Claim:
-    effect = _effect(judged, steered, steered.word, steered.word_dealt)
-    n = len(judged.readouts.concepts)
-    best = int((steered.across.argmax(axis=0) == np.arange(n)).sum())
-    effect["controls"]["words raised most by their own vector"] = f"{best} of {n}"
+    """Held to vectors exchanged among the concepts: directions in general may move a word."""
+    n, across = len(judged.readouts.concepts), steered.across
+    test = pairing_test(Scores(across, resolution=1e-9 * np.abs(across).max(), status=OK))
+    best = int((across.argmax(axis=0) == np.arange(n)).sum())
+    controls = {
+        "words raised most by their own vector": f"{best} of {n}",
+        "against random directions": _named(judged, acting(steered.word)),
+        "length of the largest dose": f"{DOSES[-1] * steered.unit:.3g} in a stream of "
+        f"{steered.norm:.3g}",
+    }
     if steered.ambiguous:
-        effect["controls"]["words that begin alike"] = ", ".join(steered.ambiguous)
-    return Claim.decide(
+        controls["words that begin alike"] = ", ".join(steered.ambiguous)
+    return finding(
         ACT,
-        "Steering along a concept's vector makes its own word likelier.",
-        unit=f"of {n} concepts",
-        **effect,
+        "Steering along a concept's vector makes its own word likelier than other concepts' "
+        "vectors do.",
+        subject=judged.model,
+        estimate=test.matched - test.expected,
+        unit=f"of log-probability per dose above vectors exchanged among the concepts, at "
+        f"{judged.where}",
+        null=f"vectors exchanged among {n} concepts: mean {test.expected:.3g} (sd {test.sd:.2g})",
+        exchange=f"concept ({n})",
+        tests={"vectors exchanged among the concepts": test.p},
+        controls=controls,
     )
 
 
 def _downstream(judged: Judged, steered: Steered) -> Claim:
-    statement = "What the next blocks make of an added vector raises the concept's own readout."
+    statement = (
+        "What the next blocks make of an added vector raises the concept's own readout, more than "
+        "for concepts that do not exist."
+    )
     n = len(judged.readouts.concepts)
-    if steered.readout is None or steered.readout_dealt is None:
-        return Claim.decide(
+    exchange = f"concept ({n})"
+    if steered.readout is None or steered.dealt_own is None:
+        return finding(
             ACT,
             statement,
             subject=judged.model,
-            null=f"no target block follows {judged.where}",
-            conditions={"a target block follows the chosen one": None},
+            tests={},
+            exchange=exchange,
+            needs=f"a target block after {judged.where}",
         )
-    return Claim.decide(
+    own, dealt = steered.readout.slope, steered.dealt_own
+    p = float(mannwhitneyu(own, dealt, alternative="greater").pvalue)
+    above = int((own > np.quantile(dealt, 0.95)).sum())
+    return finding(
         ACT,
         statement,
-        unit=f"of {n} concepts, read at block {steered.read_block}; what the stream itself carries "
-        "along is taken away",
-        **_effect(judged, steered, steered.readout, steered.readout_dealt),
+        subject=judged.model,
+        estimate=float(np.median(own) - np.median(dealt)),
+        unit=f"standard deviations of the texts per dose, read at block {steered.read_block}, "
+        "median of concepts less that of dealt labels; what the stream carries along is taken away",
+        null=f"{len(dealt)} vectors of labels dealt within scenarios, each on its own readout: "
+        f"median {np.median(dealt):.3g}, of the concepts {np.median(own):.3g}",
+        exchange=exchange,
+        tests={"dealt labels on their own readout": p},
+        controls={"beyond 95 % of dealt labels": f"{above} of {n}"},
     )
 
 
 def _price(judged: Judged, steered: Steered) -> Claim:
     bar = float(np.quantile(steered.random_loss, 0.95))
-    dear = steered.loss > bar
-    return Claim.decide(
+    return description(
         ACT,
-        "Steering costs neutral texts no more than random directions of equal length do.",
+        "What steering costs neutral texts.",
         subject=judged.model,
         estimate=float(np.median(steered.loss)),
         unit="nats per token at the largest dose, median over concepts",
-        null=f"{len(steered.random_loss)} random directions: median "
+        null=f"{len(steered.random_loss)} random directions of equal length: median "
         f"{np.median(steered.random_loss):.3g}, 95 % below {bar:.3g}",
-        controls={"of each": _listed(judged, steered.loss), "dearer": _named(judged, dear)},
-        conditions={"no concept costs more than 95 % of random directions": not dear.any()},
-    )
-
-
-def _nothing(judged: Judged) -> Claim:
-    found = int((judged.dealt.p_family <= LEVEL).sum())
-    return Claim.decide(
-        SELF,
-        "With labels dealt anew no vector tells held-out texts.",
-        subject=judged.model,
-        estimate=found,
-        unit=f"of {judged.dealt.p.size} cells",
-        null="one dealing taken for the truth and held to the others; one run in twenty may show "
-        "some",
-        controls={"true labels": f"{int((judged.test.p_family <= LEVEL).sum())} cells survive"},
-        conditions={"no cell survives": found == 0},
+        controls={
+            "of each": _listed(judged, steered.loss),
+            "dearer": _named(judged, steered.loss > bar),
+        },
     )
 
 
@@ -221,4 +202,4 @@ def summary(judged: Judged, made: list[Claim], notices: tuple[str, ...]) -> list
     ]
     if notices:
         told.append("Notices: " + "; ".join(notices) + ".")
-    return told + [f"{c.statement} {c.verdict.capitalize()}: {c.measured()}." for c in made]
+    return told + [claim.sentence() for claim in made]

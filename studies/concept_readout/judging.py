@@ -52,8 +52,6 @@ class Judged:
     """Leave-one-scenario-out AUROC by block."""
     test: PermutationTest
     """AUROC against dealt labels, corrected over blocks x concepts."""
-    dealt: PermutationTest
-    """The same for one dealing of the labels taken for the truth: what noise gives here."""
     surface: HeldOut
     """The same test on a bag of the texts' words (TF-IDF) in place of activations."""
     stability: Stability
@@ -160,7 +158,6 @@ def judge(
         choice=choice,
         held=held,
         test=permutation_test(np.stack([held[block].auroc for block in blocks]), null),
-        dealt=permutation_test(null[0], null[1:]),
         surface=held_out(
             _bag_of_words(corpus), positive, scenario, n_permutations=permutations, seed=seed
         ),

@@ -7,8 +7,9 @@
 3. At a later target block the last token's projection on that block's vector is read. What the
    residual stream carries past the blocks between them, the added vector's own projection, is
    taken away: the rest is what those blocks make of it.
-4. The same for random directions, and for vectors fitted to dealt labels, which lie where
-   activations do: an isotropic direction hardly meets what the model reads.
+4. The same for random directions, and for vectors fitted to labels dealt within scenarios, which
+   lie where activations do: an isotropic direction hardly meets what the model reads. Those are
+   read out along their own vectors there, since any difference of means raises its own.
 5. The price: how much worse neutral texts are predicted.
 """
 
@@ -73,6 +74,9 @@ class Steered:
     away, in standard deviations of the texts there."""
     readout_dealt: DoseResponse | None
     """The same against vectors of dealt labels."""
+    dealt_own: Float[np.ndarray, " directions"] | None
+    """Slope of what each vector of dealt labels does to its own readout downstream, in the same
+    units: any difference of means raises its own."""
     loss: Float[np.ndarray, " concepts"]
     """Rise of neutral texts' loss per token (nats) at the largest dose."""
     random_loss: Float[np.ndarray, " directions"]
@@ -91,7 +95,8 @@ def run_steering(model: TransformerBridge, judged: Judged, settings: Settings) -
     X = judged.readings.residual(block).astype(np.float64)
     unit = float((X @ vectors.T).std(axis=0).mean())
     random = _unit(rng.standard_normal((settings.directions, vectors.shape[1])))
-    dealt = _dealt_vectors(X, judged.corpus.positive, settings.directions, rng)
+    labels = _dealt_labels(judged, settings.directions, rng)
+    dealt = _of_labels(X, labels)
     later = [b for b in judged.readouts.blocks if b > block]
     read_block = later[0] if later else None
     tokens, ambiguous = _word_tokens(model, judged.readouts.concepts)
@@ -101,9 +106,14 @@ def run_steering(model: TransformerBridge, judged: Judged, settings: Settings) -
     against = (slice(n, m), slice(m, None))
     word = [_held(logprob[:n], logprob[rows], settings.seed) for rows in against]
     readout: list[DoseResponse | None] = [None, None]
+    dealt_own = None
     if read_block is not None:
-        made = _made(judged, read_block, stream, unit * every)
+        there = judged.readouts.at(read_block).astype(np.float64)
+        made = _made(judged, read_block, stream, unit * every, there)
         readout = [_held(made[:n], made[rows], settings.seed) for rows in against]
+        own = _of_labels(judged.readings.residual(read_block).astype(np.float64), labels)
+        dealt_made = _made(judged, read_block, stream[m:], unit * dealt, own)
+        dealt_own = np.diag(_slopes(dealt_made)).copy()
     priced = DOSES[-1] * unit * np.concatenate([vectors, random[:LOSS_RANDOM]])
     loss, norm = losses(model, block, priced, _neutral(judged), settings.rows)
     plain, *samples = generations(model, block, DOSES[-1] * unit * vectors)
@@ -121,6 +131,7 @@ def run_steering(model: TransformerBridge, judged: Judged, settings: Settings) -
         across=_slopes(logprob[:n]),
         readout=readout[0],
         readout_dealt=readout[1],
+        dealt_own=dealt_own,
         loss=loss[:n],
         random_loss=loss[n:],
         plain=plain,
@@ -152,18 +163,22 @@ def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _dealt_vectors(
-    X: Float[np.ndarray, "texts d"],
-    positive: Bool[np.ndarray, "concepts texts"],
-    n: int,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "n d"]:
-    """Vectors of concepts that do not exist: as many positives as a concept has, drawn anew."""
-    size = int(np.median(positive.sum(axis=1)))
-    labels = np.zeros((n, positive.shape[1]), dtype=bool)
+def _dealt_labels(judged: Judged, n: int, rng: np.random.Generator) -> Bool[np.ndarray, "n texts"]:
+    """Concepts that do not exist: a concept's labels dealt anew within every scenario, each with
+    texts on both sides."""
+    positive, scenario = judged.corpus.positive, judged.corpus.scenario
+    places = [np.flatnonzero(scenario == name) for name in np.unique(scenario)]
+    labels = positive[rng.integers(len(positive), size=n)]
     for row in labels:
-        row[rng.choice(positive.shape[1], size, replace=False)] = True
-    names = [str(number) for number in range(n)]
+        for rows in places:
+            row[rows] = rng.permutation(row[rows])
+    return labels
+
+
+def _of_labels(
+    X: Float[np.ndarray, "texts d"], labels: Bool[np.ndarray, "n texts"]
+) -> Float[np.ndarray, "n d"]:
+    names = [str(number) for number in range(len(labels))]
     return fit([(0, X)], labels, names).at(0).astype(np.float64)
 
 
@@ -194,10 +209,10 @@ def _made(
     read_block: int,
     stream: Float[np.ndarray, "n doses d"],
     vectors: Float[np.ndarray, "n d"],
-) -> Float[np.ndarray, "n doses concepts"]:
-    """Change of each concept's projection at `read_block`, without what was added, in standard
+    there: Float[np.ndarray, "readouts d"],
+) -> Float[np.ndarray, "n doses readouts"]:
+    """Change of the projection on each vector of `read_block`, without what was added, in standard
     deviations of the texts."""
-    there = judged.readouts.at(read_block).astype(np.float64)
     spread = (judged.readings.residual(read_block).astype(np.float64) @ there.T).std(axis=0)
     added = np.array(DOSES)[None, :, None] * vectors[:, None]
     return (stream - added) @ there.T / spread

@@ -1,11 +1,12 @@
 """Where does a language model hold a date as a circle? `python -m studies.date_manifold --help`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from interp.claims import Claim, as_records
+from interp.claims import Claim, as_records, judged
 from interp.extract import Stores
 from interp.model import check_models, load, source
 from interp.report import Section, render
@@ -86,7 +87,6 @@ def main(config: Config) -> Path:
         claims: list[Claim] = []
         rows: list[dict[str, object]] = []
         sections: list[Section] = []
-        summaries: list[Section] = []
         for number, name in enumerate(config.model, start=1):
             # 2. activations at every depth and word, and one view of attention
             model = load(name, device=config.device)
@@ -100,7 +100,7 @@ def main(config: Config) -> Path:
             del model
             places = {w: _landmark(store, found.best(w), w, data, settings) for w in (data.source, data.destination)}  # fmt: skip # noqa: E501
             embedding = _landmark(store, 0, data.source, data, settings)
-            made = findings.claims(found, places, embedding, data, settings, causal_test=outcome)
+            made = findings.claims(found, places, embedding, data, causal_test=outcome)
             run.save_table(f"cells-{number}", found.table())
             shown = figures.sections(found, places, data, view)
             # 4. experiments 2 to 4, shapes and binding, and what the interventions showed
@@ -111,12 +111,13 @@ def main(config: Config) -> Path:
                 row |= part.row
                 for table, frame in part.tables.items():
                     run.save_table(f"{table}-{number}", frame)
-            summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
             claims, sections = claims + made, sections + shown
             detections.append(found)
             rows.append(row)
 
-        # 5. results and report
+        # 5. verdicts, corrected over all models' findings, results and report
+        claims = judged(claims)
+        summaries = [_in_words(found, claims) for found in detections]
         run.save_results({"claims": as_records(claims)})
         compared = figures.comparison(detections, rows, data, config.depth)
         page = render(
@@ -127,6 +128,12 @@ def main(config: Config) -> Path:
             facts=run.summary(),
         )
         return run.save_report(page)
+
+
+def _in_words(found: Detection, claims: Sequence[Claim]) -> Section:
+    name = found.layout.model
+    own = [claim for claim in claims if claim.subject == name]
+    return Section(f"{name}: in words", findings.summary(found, own))
 
 
 def _landmark(store: Store, row: int, word: str, data: Dataset, settings: Settings):

@@ -7,9 +7,6 @@ For each cell of blocks x words:
 (b) the score when the order of the categories (months) is shuffled: a lookup table of months fits
     any order as well;
 (c) leave one category out: only a geometry says where a month lies that was never fitted.
-
-The run is then turned on itself: its first permutation is taken for the truth and held to the
-others, in which nothing may survive but a figure planted on purpose.
 """
 
 from dataclasses import dataclass, replace
@@ -18,38 +15,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp.smds import LeaveOut, SMDSGrid, ideal_coordinates
-from interp.stats import PermutationTest, permutation_test, permute_groups
+from interp.smds import LeaveOut, SMDSGrid
+from interp.stats import PermutationTest, permutation_test
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.scoring import (
-    Blocks,
     Layout,
     Read,
     Settings,
-    geometry,
     lookup,
     score,
 )
-
-PLANTED_RADIUS = 8.0
-"""Radius of the planted figure in standard deviations of the cell's features: a circle of radius 8
-in unit noise scores .72 at n = 1000, d = 768, far from a trivial 1."""
-
-
-@dataclass(frozen=True)
-class SelfControl:
-    """The run on permuted labels, with the geometry planted into one cell."""
-
-    cell: str
-    """Where it was planted."""
-    survivors: int
-    """Surviving cells among all others; chance alone gives one or more in 5 % of runs."""
-    planted_score: float
-    """Score of the planted cell."""
-    planted_p: float
-    """Its family-wise p value."""
-    n_permutations: int
-    """Permutations that the run was held to."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +43,6 @@ class Detection:
     """Score of a one-hot code of the category: what a lookup table reaches."""
     lookup_left_out: float
     """Leave-one-category-out R2 of the same."""
-    control: SelfControl
-    """The run turned on itself."""
 
     @property
     def survives(self) -> Bool[np.ndarray, "rows words"]:
@@ -120,10 +93,8 @@ class Detection:
 def detect(layout: Layout, read: Read, data: Dataset, settings: Settings) -> Detection:
     """Run experiment 1 on one model's activations, read one depth at a time."""
     orders = data.shuffled_orders(settings.n_orders, seed=settings.seed)
-    kept: dict[str, np.ndarray] = {}
-    target = (len(layout.rows) // 2, layout.words.index(data.distractor or data.destination))
     grid = score(
-        _keeping(read(), target, kept),
+        read(),
         data,
         settings,
         controls={"order": orders},
@@ -151,7 +122,6 @@ def detect(layout: Layout, read: Read, data: Dataset, settings: Settings) -> Det
         left_out=permutation_test(left.r2, left.null_r2),
         lookup=float(lookup(data, settings, standardise=settings.in_detection).score.item()),
         lookup_left_out=_lookup_left_out(data, settings),
-        control=_self_control(grid, layout, target, kept["cell"], data, settings),
     )
 
 
@@ -159,61 +129,3 @@ def _lookup_left_out(data: Dataset, settings: Settings) -> float:
     left = lookup(data, settings, leave_out=data.category).leave_out
     assert left is not None
     return float(left.r2.item())
-
-
-def _keeping(blocks: Blocks, target: tuple[int, int], kept: dict[str, np.ndarray]) -> Blocks:
-    """The same blocks, keeping a copy of one cell on the way past."""
-    row, word = target
-    for number, (name, activations) in enumerate(blocks):
-        if number == row:
-            kept["cell"] = activations[word].copy()
-        yield name, activations
-
-
-def _self_control(
-    grid: SMDSGrid,
-    layout: Layout,
-    target: tuple[int, int],
-    cell: Float[np.ndarray, "n d"],
-    data: Dataset,
-    settings: Settings,
-) -> SelfControl:
-    """The same grid with the first permutation as truth, its geometry planted in one cell.
-
-    Permutations of a permutation are permutations, so the other columns of the null are the null
-    of the first: the second run costs one cell.
-    """
-    rng = np.random.default_rng(settings.seed)
-    permuted = permute_groups(data.label, data.group, settings.n_permutations, rng)
-    planted = _plant(cell, ideal_coordinates(permuted[0], geometry(data)), settings.seed)
-    again = score(
-        [("planted", planted[None])],
-        data,
-        settings,
-        labels=permuted[0],
-        n_permutations=1,
-        controls={"permuted": permuted[1:]},
-        standardise=settings.in_detection,
-    )
-    observed, null = grid.null[0, ..., 0].copy(), grid.null[1:, ..., 0].copy()
-    observed[target] = again.score[0, 0, 0]
-    null[:, *target] = again.controls["permuted"][:, 0, 0]
-    test = permutation_test(observed, null)
-    survives = test.survives()
-    return SelfControl(
-        cell=f"{layout.rows[target[0]]}, {layout.words[target[1]]}",
-        survivors=int(survives.sum() - survives[target]),
-        planted_score=float(observed[target]),
-        planted_p=float(test.p_family[target]),
-        n_permutations=len(null),
-    )
-
-
-def _plant(
-    cell: Float[np.ndarray, "n d"], points: Float[np.ndarray, "n k"], seed: int
-) -> Float[np.ndarray, "n d"]:
-    rng = np.random.default_rng(seed)
-    directions = np.linalg.qr(rng.standard_normal((cell.shape[1], points.shape[1])))[0]
-    centred = points - points.mean(axis=0)
-    radius = PLANTED_RADIUS * cell.std(axis=0).mean() / np.sqrt((centred**2).sum(axis=1).mean())
-    return cell + radius * centred @ directions.T

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from interp.claims import Claim
+from interp.claims import Claim, description, finding
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
 from studies.date_manifold.scoring import (
@@ -17,7 +17,6 @@ from studies.date_manifold.scoring import (
     noun,
     predictions,
     r2,
-    r2_interval,
 )
 
 
@@ -48,7 +47,6 @@ def claims(
     places: dict[str, Landmark],
     embedding: Landmark,
     data: Dataset,
-    settings: Settings,
     *,
     causal_test: str | None = None,
 ) -> list[Claim]:
@@ -61,75 +59,76 @@ def claims(
     tests = {data.destination: causal_test}
     made = [
         _survivors(found, data),
-        *(_present(found, places[word], data, settings, tests.get(word)) for word in words),
-        *(_geometric(found, places[word], data, settings) for word in words),
-        _beyond_embedding(found, places[data.source], embedding, data, settings),
+        *(_present(found, places[word], data, tests.get(word)) for word in words),
+        *(_geometric(found, places[word], data) for word in words),
+        _beyond_embedding(found, places[data.source], embedding, data),
     ]
     if data.distractor is not None:
         made.append(_smeared(found, data.distractor, data))
-    return [*made, _calibrated(found, data)]
+    return [claim for claim in made if claim is not None]
+
+
+def exchanged(data: Dataset) -> str:
+    """The unit that is exchanged under permuted labels."""
+    return f"group of texts of one {data.quantity} ({len(np.unique(data.group))})"
 
 
 def _survivors(found: Detection, data: Dataset) -> Claim:
     survives = found.survives
     defined = found.grid.status == "ok"
-    early = int(survives[:, : data.before].sum())
-    statement = f"Some cells carry the {data.quantity}"
-    conditions = {"at least one cell survives": bool(survives.any())}
     controls = {"median null score": np.nanmedian(found.grid.test.mean)}
-    if data.before:
-        statement += f", and no word before the {data.quantity} does"
-        conditions |= {f"no cell of a word before the {data.quantity} survives": early == 0}
-        controls |= {f"surviving cells before the {data.quantity}": early}
     if data.period is not None:
         controls |= {"null of a uniform circle": UNIFORM_NULL}
-    return Claim.decide(
+    return description(
         f"Where is the {data.quantity}?",
-        f"{statement}.",
+        f"Cells that carry the {data.quantity}.",
         subject=found.layout.model,
         estimate=survives.sum(),
         unit=f"surviving cells of {defined.sum()} defined ({defined.size} in all)",
         null=f"{len(found.grid.null)} permutations of the labels, max-T over the grid at {ALPHA}",
+        exchange=exchanged(data),
         controls=controls,
-        conditions=conditions,
     )
 
 
-def _present(
-    found: Detection,
-    place: Landmark,
-    data: Dataset,
-    settings: Settings,
-    causal_test: str | None,
-) -> Claim:
-    p, null = family_null(found.grid, (place.row, data.words.index(place.word)))
-    return Claim.decide(
+def _present(found: Detection, place: Landmark, data: Dataset, causal_test: str | None) -> Claim:
+    cell = (place.row, data.words.index(place.word))
+    p, null = family_null(found.grid, cell)
+    floor = found.grid.test.floor
+    return finding(
         f"Where is the {data.quantity}?",
-        f"The word {place.word} carries the {data.quantity} in the middle of the depth.",
+        f"The word {place.word} carries the {data.quantity}, be it only its {data.category_noun}.",
         subject=found.layout.model,
+        primary=data.period is None and place.word == data.source,
         estimate=r2(place.kfold, ideal(data)),
         unit=f"held-out R2 at {found.layout.rows[place.row]}",
-        interval=r2_interval(place.kfold, data, by_category=False, seed=settings.seed),
         null=null,
-        controls={f"score of a one-hot {data.category_noun}": found.lookup},
-        conditions={f"family-wise p of the score <= {ALPHA}": bool(p <= ALPHA)},
+        exchange=exchanged(data),
+        selection="the depth, of those from 25 to 75 %: p is corrected over the whole grid (max-T)",
+        controls={
+            f"score of a one-hot {data.category_noun}": found.lookup,
+            f"R2 of knowing the {data.category_noun} alone": r2(category_means(data), ideal(data)),
+        },
+        tests={"permuted labels": (p, floor)},
         causal_test=causal_test,
     )
 
 
-def _geometric(found: Detection, place: Landmark, data: Dataset, settings: Settings) -> Claim:
+def category_means(data: Dataset) -> Float[np.ndarray, "n k"]:
+    """What one predicts who knows only the category."""
+    truth = ideal(data)
+    own = np.eye(len(data.categories))[data.category]
+    return own @ (own.T @ truth / np.maximum(own.sum(axis=0), 1)[:, None])
+
+
+def _geometric(found: Detection, place: Landmark, data: Dataset) -> Claim | None:
+    """Of a quantity that does not return: an order, and not a table. `cycle` has the others."""
+    if data.period is not None:
+        return None
     cell = (place.row, data.words.index(place.word))
-    interval = r2_interval(place.left_out, data, by_category=True, seed=settings.seed)
-    p_left_out, p_order = found.left_out.p_family[cell], found.order.p[cell]
     left, category = found.categories, data.category_noun
-    controls = {
-        f"same under shuffled {category} orders (mean R2)": left.controls_r2["order"][
-            :, *cell
-        ].mean()
-    }
-    if found.grid.kfold_error is not None:
-        controls |= {f"median error, {category} left out ({data.unit})": left.error[cell]}
-    return Claim.decide(
+    orders = found.grid.controls["order"][:, *cell]
+    return finding(
         f"Is it a {noun(data)} or a lookup table?",
         f"At {place.word} the {data.quantity} is a {noun(data)} and not a lookup table of "
         f"{category}s.",
@@ -137,79 +136,59 @@ def _geometric(found: Detection, place: Landmark, data: Dataset, settings: Setti
         estimate=left.r2[cell],
         unit=f"leave-one-{category}-out R2 at {found.layout.rows[place.row]}, the best from 25 to "
         "75 %",
-        interval=interval,
-        null=(
-            f"permuted labels: mean {found.left_out.mean[cell]:.2f}, family-wise p "
-            f"{p_left_out:.3f}; {len(found.grid.controls['order'])} shuffled {category} orders: "
-            f"score {found.order.mean[cell]:.3f} against {found.order.observed[cell]:.3f}, "
-            f"p {p_order:.3f}"
-        ),
-        controls=controls,
+        null=f"permuted labels: mean {found.left_out.mean[cell]:.2f}; {len(orders)} shuffled "
+        f"{category} orders: score {found.order.mean[cell]:.3f} against "
+        f"{found.order.observed[cell]:.3f}",
+        exchange=exchanged(data),
+        selection="the depth, by this R2: p is corrected over the whole grid (max-T)",
+        tests={"permuted labels": (float(found.left_out.p_family[cell]), found.left_out.floor)},
         conditions={
-            f"leave-one-{category}-out R2 has family-wise p <= {ALPHA}": bool(p_left_out <= ALPHA),
-            f"its interval over {category}s lies above 0": interval[0] > 0,
-            f"the true order beats shuffled orders (p <= {ALPHA})": bool(p_order <= ALPHA),
+            f"the true order of {category}s beats every shuffled one": bool(
+                found.order.observed[cell] > orders.max()
+            )
         },
     )
 
 
 def _beyond_embedding(
-    found: Detection, place: Landmark, embedding: Landmark, data: Dataset, settings: Settings
+    found: Detection, place: Landmark, embedding: Landmark, data: Dataset
 ) -> Claim:
     truth, category = ideal(data), data.category_noun
-    interval = r2_interval(
-        place.left_out, data, by_category=True, seed=settings.seed, minus=embedding.left_out
-    )
-    return Claim.decide(
+    return description(
         f"Is it a {noun(data)} or a lookup table?",
-        f"At {place.word} the blocks make the {noun(data)} truer than the embedding has it.",
+        f"What the blocks add to the {noun(data)} at {place.word}.",
         subject=found.layout.model,
         estimate=r2(place.left_out, truth) - r2(embedding.left_out, truth),
         unit=f"leave-one-{category}-out R2 at {found.layout.rows[place.row]} minus that of the "
         "embedding",
-        interval=interval,
-        null=f"no difference; bootstrap over the {category}s",
+        selection="the depth, for its R2: the difference is too large by what that choice gives",
         controls={"R2 at the embedding": r2(embedding.left_out, truth)},
-        conditions={f"the interval over {category}s lies above 0": interval[0] > 0},
     )
 
 
 def _smeared(found: Detection, distractor: str, data: Dataset) -> Claim:
-    survives, column = found.survives, data.words.index(distractor)
+    column = data.words.index(distractor)
     middle = list(found.layout.middle)
-    share = survives[middle, column].mean()
-    at_destination = survives[middle, data.words.index(data.destination)].mean()
-    return Claim.decide(
+    share, p = found.survives[middle, column].mean(), found.grid.test.p_family[middle, column, 0]
+    at_destination = found.survives[middle, data.words.index(data.destination)].mean()
+    return finding(
         "Does context smear over the sentence?",
         f"The unrelated word {distractor} carries the {data.quantity} too.",
         subject=found.layout.model,
         estimate=100 * share,
         unit="% of the depths from 25 to 75 % survive",
         null="permuted labels, family-wise over the grid",
+        exchange=exchanged(data),
+        selection="the depth of least p: corrected over the whole grid (max-T)",
         controls={
             f"at {data.destination} (%)": 100 * at_destination,
             "best K-fold R2 at the word": np.nanmax(found.kfold_r2[middle, column]),
         },
-        conditions={"it survives at half of those depths or more": bool(share >= 0.5)},
-    )
-
-
-def _calibrated(found: Detection, data: Dataset) -> Claim:
-    control = found.control
-    return Claim.decide(
-        "Can the test be trusted here?",
-        f"On permuted labels nothing survives but a planted {noun(data)}.",
-        subject=found.layout.model,
-        estimate=control.survivors,
-        unit="surviving cells under permuted labels",
-        null=f"{control.n_permutations} further permutations, max-T over the same grid",
-        controls={
-            f"planted {noun(data)} at {control.cell}: score": control.planted_score,
-            f"planted {noun(data)}: family-wise p": control.planted_p,
-        },
-        conditions={
-            "no other cell survives": control.survivors == 0,
-            f"the planted {noun(data)} survives": control.planted_p <= ALPHA,
+        tests={
+            "permuted labels": (
+                float(np.nanmin(p)) if np.isfinite(p).any() else np.nan,
+                found.grid.test.floor,
+            )
         },
     )
 
@@ -219,12 +198,11 @@ def summary(found: Detection, made: list[Claim]) -> list[str]:
     words = found.layout.words
     carrying = [w for c, w in enumerate(words) if found.survives[:, c].any()]
     silent = [w for w in words if w not in carrying]
-    first, *others = made
-    cells = f"In {found.layout.model} there are {first.estimate:.0f} {first.unit}."
+    cells = f"In {found.layout.model} {int(found.survives.sum())} cells survive correction."
     places = f"Some depth of {_listed(carrying)} survives; no depth of {_listed(silent)} does."
     return [
         f"{cells} {places}",
-        *(f"{c.statement} {c.verdict.capitalize()}: {c.measured()}." for c in others),
+        *(claim.sentence() for claim in made),
     ]
 
 

@@ -5,11 +5,21 @@ from functools import partial
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.claims import Claim
+from interp.claims import Claim, description
 from interp.store import Store, by_position
-from studies.date_manifold import binding, hypotheses, patching, planes, reuse, rigidity, turning
+from studies.date_manifold import (
+    binding,
+    cycle,
+    hypotheses,
+    patching,
+    planes,
+    reuse,
+    rigidity,
+    turning,
+)
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
+from studies.date_manifold.figures import article
 from studies.date_manifold.intervention import (
     FEWEST_PAIRS,
     Pairs,
@@ -24,9 +34,10 @@ from studies.date_manifold.scoring import Part, Settings
 def investigate(
     found: Detection, store: Store, data: Dataset, settings: Settings
 ) -> Iterator[Part]:
-    """Planes, reuse, rigidity, shapes and, where a text names two people, binding."""
+    """The cycle, planes, reuse, rigidity, shapes and, where a text names two people, binding."""
     layout, blocks = found.layout, partial(by_position, store)
     at_depth = store.read(store.hooks[layout.at(settings.depth)]).swapaxes(0, 1)
+    yield cycle.investigate(found, blocks, data, settings)
     yield planes.investigate(layout, at_depth, data, settings)
     yield reuse.investigate(found, blocks, data, settings)
     yield rigidity.investigate(found, blocks, data, settings)
@@ -51,7 +62,7 @@ def intervene(
         return [], None
     drawn = draw_pairs(data, pairs, seed=settings.seed)
     missing = _missing(data, drawn)
-    if None in missing.values():
+    if not all(missing.values()):
         return [Part(_untested(found, data, missing), [])], None
     assert data.distractor is not None
     layout, row = found.layout, found.best(data.destination)
@@ -68,23 +79,22 @@ def intervene(
     return [first, second], f"{moved}; {revolved}"
 
 
-def _missing(data: Dataset, drawn: Pairs) -> dict[str, bool | None]:
-    """What interventions need, and None for what the texts lack."""
+def _missing(data: Dataset, drawn: Pairs) -> dict[str, bool]:
+    """What interventions need, and whether it is there."""
     return {
-        f"the {data.quantity} is a cycle": data.period is not None or None,
-        "a word is known that has nothing to do with it": data.distractor is not None or None,
-        f"there are {FEWEST_PAIRS} pairs or more": len(drawn.donors) >= FEWEST_PAIRS or None,
+        f"{article(data)} that is a cycle": data.period is not None,
+        "a word that is known to have nothing to do with it": data.distractor is not None,
+        f"{FEWEST_PAIRS} pairs or more": len(drawn.donors) >= FEWEST_PAIRS,
     }
 
 
-def _untested(found: Detection, data: Dataset, missing: dict[str, bool | None]) -> list[Claim]:
+def _untested(found: Detection, data: Dataset, missing: dict[str, bool]) -> list[Claim]:
     return [
-        Claim.decide(
+        description(
             question(data),
             statement,
             subject=found.layout.model,
-            null="none: no intervention was made",
-            conditions=missing,
+            needs=" and ".join(name for name, there in missing.items() if not there),
         )
         for statement in (patching.statement(data), turning.statement(data))
     ]

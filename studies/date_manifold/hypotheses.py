@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim
+from interp.claims import Claim, description
 from interp.report import Section, Table
 from interp.smds import Discovery, Shape, discover
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
-from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, geometry, noun
+from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, geometry
 
 
 def shapes(data: Dataset) -> list[str | Shape]:
@@ -47,7 +47,7 @@ def investigate(
         column = data.words.index(word)
         status = str(found.grid.status[row, column])
         if status != "ok":
-            claims.append(_untestable(layout, word, status, data))
+            claims.append(_untestable(layout, word, status))
             continue
         ranked = discover(
             cells[column],
@@ -76,17 +76,16 @@ def investigate(
     return Part(claims, [section], columns, {"shapes": table.assign(model=layout.model)})
 
 
-def _statement(word: str, data: Dataset) -> str:
-    return f"At {word} a {noun(data)} fits better than any other shape tried."
+def _statement(word: str) -> str:
+    return f"The shape that gains most at {word}, and its lead."
 
 
-def _untestable(layout: Layout, word: str, status: str, data: Dataset) -> Claim:
-    return Claim.decide(
+def _untestable(layout: Layout, word: str, status: str) -> Claim:
+    return description(
         "Which shape fits best?",
-        _statement(word, data),
+        _statement(word),
         subject=layout.model,
-        null="each shape's own permutations on the same folds",
-        conditions={f"the cell has a score (it is {status})": None},
+        needs=f"a cell with a score (it is {status})",
     )
 
 
@@ -108,20 +107,19 @@ def _frame(found: Discovery, word: str) -> pd.DataFrame:
 
 
 def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Dataset) -> Claim:
-    wanted, best = geometry(data).name, found.shapes[0]
-    second = found.shapes[1]
-    return Claim.decide(
+    best, second = found.shapes[:2]
+    return description(
         "Which shape fits best?",
-        _statement(word, data),
+        _statement(word),
         subject=layout.model,
         estimate=found.leads[0],
         unit=f"gain of {NOUNS.get(best, best)} less that of {NOUNS.get(second, second)} at {depth}",
         interval=tuple(found.lead_intervals[0].tolist()),
         null="each shape's own permutations on the same folds; groups drawn anew, with new fits",
-        controls={"best": best, "shapes tried": ", ".join(found.shapes)},
-        conditions={
-            f"the {noun(data)} gains most": best == wanted,
-            "its lead over every other lies above 0": bool((found.lead_intervals[:, 0] > 0).all()),
-            "it survives its own null": bool(found.p[0] <= max(0.05, found.p_floor)),
+        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
+        selection=f"best and second of {len(found.shapes)}: limits hold against every other",
+        controls={
+            "leads every other beyond its limits": "yes" if found.decided else "no",
+            "in order of gain": ", ".join(found.shapes),
         },
     )

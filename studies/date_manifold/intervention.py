@@ -7,7 +7,7 @@ word stands for its last token, as everywhere in the study, and unedited activat
 store.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -140,10 +140,3 @@ def readable(reader: Reader, data: Dataset, pairs: Pairs) -> float:
 def question(data: Dataset) -> str:
     """What interventions are asked."""
     return f"Does {data.destination} take its {data.quantity} from {data.source}?"
-
-
-def when_readable(conditions: Mapping[str, bool], r2: float) -> dict[str, bool | None]:
-    """Conditions of a verdict; none of them is tested where the map cannot read unedited texts."""
-    there = r2 > 0
-    reads: dict[str, bool | None] = {"the map reads unedited texts (R2 above 0)": there or None}
-    return reads | {name: met if there else None for name, met in conditions.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim
+from interp.claims import Claim, finding
 from interp.plots import heatmap
 from interp.report import Figure, Section
 from interp.smds import SubspaceSimilarity, subspace_similarity
@@ -62,22 +62,22 @@ def _claim(
     if data.distractor is not None:
         other = (pair[0], data.words.index(data.distractor))
         controls |= {f"{data.source} and {data.distractor}, corrected": found.corrected[other]}
-    return Claim.decide(
+    return finding(
         "Is it one representation?",
         f"{data.source} and {data.destination} hold the {data.quantity} along shared directions.",
         subject=layout.model,
         estimate=found.corrected[pair] if reliable else None,
         unit="similarity of planes, corrected for their reliability, at "
         f"{layout.rows[layout.at(settings.depth)]}",
-        null=f"labels permuted at the later word, max-T over all pairs of words: p "
-        f"{found.p_family[pair]:.3f}",
+        null="labels permuted at the later word, max-T over all pairs of words",
+        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
         controls=controls,
-        conditions={
-            "both patterns agree with themselves on halves of the data": reliable or None,
-            f"family-wise p of the similarity <= {ALPHA}": (
-                bool(found.p_family[pair] <= ALPHA) if reliable else None
-            ),
-        },
+        tests={"permuted labels": (found.p_family[pair], 1 / (settings.n_permutations + 1))}
+        if reliable
+        else {},
+        needs=""
+        if reliable
+        else "patterns of both words that agree with themselves on halves of the data",
     )
 
 

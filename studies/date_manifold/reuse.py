@@ -10,7 +10,7 @@ and a word whose plane merely leans towards the noise of the map passes its perm
 
 import numpy as np
 
-from interp.claims import Claim
+from interp.claims import Claim, finding
 from interp.plots import lines
 from interp.report import Figure, Section
 from interp.smds import SMDSGrid
@@ -19,7 +19,6 @@ from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
 from studies.date_manifold.maps import cells, score_map
 from studies.date_manifold.scoring import (
-    ALPHA,
     Part,
     Read,
     Settings,
@@ -91,19 +90,18 @@ def _claim(
         other = (cell[0], data.words.index(data.distractor))
         controls |= {f"agreement at {data.distractor}": reuse.observed[other]}
     defined = grid.status[cell] == "ok"
-    return Claim.decide(
+    return finding(
         "Is it one representation?",
         f"The map fitted at {data.source} reads the {data.quantity} at {data.destination}.",
         subject=layout.model,
         estimate=reuse.observed[cell] if defined else None,
         unit="cosine of its predictions with the truth, in its own frame, at "
         f"{layout.rows[cell[0]]}",
-        null=(
-            f"maps fitted to permuted labels: sd {reuse.sd[cell]:.3f}; max-T over the grid, "
-            f"p {p:.3f}"
-        ),
+        null=f"maps fitted to permuted labels: sd {reuse.sd[cell]:.3f}; max-T over the grid",
+        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
         controls={name: value for name, value in controls.items() if np.isfinite(value)},
-        conditions={f"family-wise p <= {ALPHA}": bool(p <= ALPHA) if defined else None},
+        tests={"maps of permuted labels": (p, reuse.floor)} if defined else {},
+        needs="" if defined else f"a cell with a score (it is {grid.status[cell]})",
     )
 
 

@@ -2,7 +2,8 @@
 
 Rigidity: the score of a projection with orthonormal rows, which may turn but not stretch. It falls
 with every nuisance dimension of the activations, so a low score does not make a figure less round.
-Roundness is therefore measured by itself, as the axis ratio of the figure on independent halves.
+Roundness is therefore measured by itself, as the axis ratio of the ring of category means beyond
+what a table of unrelated directions gives in any plane.
 """
 
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.claims import Claim
+from interp.claims import Claim, description
 from interp.plots import lines
 from interp.report import Figure, Section
-from interp.smds import Roundness, SMDSGrid, roundness
+from interp.smds import Ellipse, SMDSGrid, ellipse
+from interp.smds.category_gram import category_gram
+from studies.date_manifold.cycle import lacking
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
 from studies.date_manifold.maps import score_map
 from studies.date_manifold.scoring import (
-    ALPHA,
     Part,
     Read,
     Settings,
@@ -28,8 +30,8 @@ from studies.date_manifold.scoring import (
     score,
 )
 
-ROUND = 0.5
-"""Axis ratio that a figure called round must exceed with its whole interval."""
+FEWEST = 5
+"""Categories below which the level of a table cannot be told."""
 
 
 def investigate(found: Detection, read: Read, data: Dataset, settings: Settings) -> Part:
@@ -54,43 +56,37 @@ def investigate(found: Detection, read: Read, data: Dataset, settings: Settings)
     )
     tables = {"rigidity": table}
     if geometry(data).name == "circular" and data.period is not None:
-        words = dict.fromkeys((data.source, data.destination))
-        round_at = _roundness(read, tuple(words), data, settings)
-        claims += [_round(found, round_at[w][row], w, row, data) for w in words]
-        figures.append(_curves(found, round_at, data))
-        columns |= {f"axis ratio at {w}": round_at[w][row].ratio for w in words}
-        tables["roundness"] = _table(found, round_at)
+        words = tuple(dict.fromkeys((data.source, data.destination)))
+        if len(data.categories) >= FEWEST and not lacking(data):
+            rings = _rings(read, words, data, settings)
+            claims += [_round(found, rings[w][row], w, row, data) for w in words]
+            figures.append(_curves(found, rings, data))
+            columns |= {f"axis ratio at {w}": rings[w][row].ratio for w in words}
+            tables["roundness"] = _table(found, rings)
     section = Section(f"{layout.model}: is the figure rigid, and is it round?", figures)
     return Part(claims, [section], columns, tables)
 
 
-def _roundness(
+def _rings(
     read: Read, words: tuple[str, ...], data: Dataset, settings: Settings
-) -> dict[str, list[Roundness]]:
-    found: dict[str, list[Roundness]] = {word: [] for word in words}
+) -> dict[str, list[Ellipse]]:
+    """The ring of category means of each word at every depth."""
+    rings: dict[str, list[Ellipse]] = {word: [] for word in words}
     for _, activations in read():
-        for word, results in found.items():
-            assert data.period is not None
-            results.append(
-                roundness(
-                    activations[data.words.index(word)],
-                    data.label,
-                    groups=data.group,
-                    period=data.period,
-                    standardise=settings.in_geometry,
-                    seed=settings.seed,
-                )
-            )
-    return found
+        for word, of in rings.items():
+            cell = activations[data.words.index(word)]
+            gram = category_gram(cell, data.category, len(data.categories)).distances
+            of.append(ellipse(gram, seed=settings.seed))
+    return rings
 
 
 def _rigid(
     found: Detection, grid: SMDSGrid, cell: tuple[int, int], table_score: float, data: Dataset
 ) -> Claim:
-    p, null = family_null(grid, cell)
-    return Claim.decide(
+    _, null = family_null(grid, cell)
+    return description(
         "Is the figure rigid, and is it round?",
-        f"A projection that cannot stretch finds the {data.quantity} at {data.source}.",
+        f"What a projection that cannot stretch finds of the {data.quantity} at {data.source}.",
         subject=found.layout.model,
         estimate=grid.score[*cell, 0],
         unit=f"orthonormal held-out score at {found.layout.rows[cell[0]]}",
@@ -99,25 +95,20 @@ def _rigid(
             "ridge regression": found.grid.score[*cell, 0],
             f"one-hot {data.category_noun}, orthonormal": table_score,
         },
-        conditions={f"family-wise p of the score <= {ALPHA}": bool(p <= ALPHA)},
     )
 
 
-def _round(found: Detection, ratio: Roundness, word: str, row: int, data: Dataset) -> Claim:
-    identified = ratio.status == "ok"
-    return Claim.decide(
+def _round(found: Detection, ring: Ellipse, word: str, row: int, data: Dataset) -> Claim:
+    return description(
         "Is the figure rigid, and is it round?",
-        f"At {word} the circle of the {data.quantity} is round to within 2 : 1.",
+        f"How round the ring of {data.category_noun}s is at {word}, beyond what a table would be.",
         subject=found.layout.model,
-        estimate=ratio.ratio if identified else None,
+        estimate=ring.ratio,
         unit=f"minor over major axis at {found.layout.rows[row]}",
-        interval=ratio.interval if identified else None,
-        null="none: an ellipse of any ratio is possible without a label; bootstrap over groups",
-        conditions={
-            f"the axis ratio is identified and its interval lies above {ROUND}": (
-                ratio.interval[0] > ROUND if identified else None
-            )
-        },
+        interval=(ring.lower, ring.upper),
+        null="unrelated directions, whose level in any plane is taken off: a table has 0",
+        exchange=f"none: the {len(data.categories)} {data.category_noun}s are all there are; the "
+        "limits are about the table's scatter",
     )
 
 
@@ -131,42 +122,38 @@ def _heatmap(found: Detection, grid: SMDSGrid, table_score: float, data: Dataset
     )
 
 
-def _curves(found: Detection, round_at: dict[str, list[Roundness]], data: Dataset) -> Figure:
+def _curves(found: Detection, rings: dict[str, list[Ellipse]], data: Dataset) -> Figure:
     figure = lines(
-        {word: np.array([r.ratio for r in results]) for word, results in round_at.items()},
+        {word: np.array([ring.ratio for ring in of]) for word, of in rings.items()},
         [row.removeprefix("block ") for row in found.layout.rows],
-        title=f"Roundness of the {data.quantity}'s circle",
+        title=f"Roundness of the ring of {data.category_noun}s",
         x_title="depth (block)",
         y_title="minor over major axis",
         bands={
-            word: (
-                np.array([r.interval[0] for r in results]),
-                np.array([r.interval[1] for r in results]),
-            )
-            for word, results in round_at.items()
+            word: (np.array([r.lower for r in of]), np.array([r.upper for r in of]))
+            for word, of in rings.items()
         },
-        references={"circle": 1, "2 : 1": ROUND},
+        references={"circle": 1, "a line, or no ring": 0},
     )
     figure.update_yaxes(range=[0, 1.05])
     figure.update_xaxes(tickangle=-60)
     return Figure(
         figure,
-        "Axis ratio of the figure that the labels make in activation space, noise-free by halves, "
-        "with 95 % intervals over groups; a gap means that it cannot be identified.",
+        f"Axis ratio of the ring of {data.category_noun} means, less what a table of unrelated "
+        "directions has in any plane; 90 % limits from its scatter.",
     )
 
 
-def _table(found: Detection, round_at: dict[str, list[Roundness]]) -> pd.DataFrame:
+def _table(found: Detection, rings: dict[str, list[Ellipse]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": found.layout.model,
             "depth": depth,
             "word": word,
-            "ratio": ratio.ratio,
-            "low": ratio.interval[0],
-            "high": ratio.interval[1],
-            "status": ratio.status,
+            "ratio": ring.ratio,
+            "low": ring.lower,
+            "high": ring.upper,
         }
-        for word, results in round_at.items()
-        for depth, ratio in zip(found.layout.rows, results, strict=True)
+        for word, of in rings.items()
+        for depth, ring in zip(found.layout.rows, of, strict=True)
     )

@@ -20,11 +20,9 @@ from interp.smds import (
     line,
     smds_grid,
 )
-from interp.stats import bootstrap_interval
 from interp.tasks import Backend
 from studies.date_manifold.data import Dataset
 
-Interval = tuple[float, float]
 Blocks = Iterable[tuple[str, Float[np.ndarray, "position n d"]]]
 Read = Callable[[], Blocks]
 """Reads the activations anew, one depth at a time."""
@@ -206,28 +204,6 @@ def predictions(
 def r2(predicted: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> float:
     """Share of the variance of the ideal coordinates that held-out predictions explain."""
     return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum())
-
-
-def r2_interval(
-    predicted: Float[np.ndarray, "n k"],
-    data: Dataset,
-    *,
-    by_category: bool,
-    seed: int,
-    minus: Float[np.ndarray, "n k"] | None = None,
-    minus_truth: Float[np.ndarray, "n k"] | None = None,
-) -> Interval:
-    """Bootstrap interval over groups, or over categories, of the R2, or of how far it exceeds that
-    of other predictions of the same texts (of other coordinates, if `minus_truth` is given)."""
-    truth = ideal(data)
-    other = truth if minus_truth is None else minus_truth
-
-    def statistic(rows: np.ndarray) -> float:
-        value = r2(predicted[rows], truth[rows])
-        return value if minus is None else value - r2(minus[rows], other[rows])
-
-    groups = data.category if by_category else data.group
-    return bootstrap_interval(statistic, groups, rng=np.random.default_rng(seed))
 
 
 def family_null(grid: SMDSGrid, cell: tuple[int, int]) -> tuple[float, str]:

@@ -15,13 +15,13 @@ import pandas as pd
 from einops import einsum, rearrange
 from jaxtyping import Complex, Float, Int
 
-from interp.claims import Claim
+from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
-from interp.stats import bootstrap_interval, permutation_test, permute_groups
+from interp.stats import permutation_test, permute_groups
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.intervention import Pairs, Reader, angles, question, when_readable
-from studies.date_manifold.scoring import ALPHA, Layout, Part, Settings
+from studies.date_manifold.intervention import Pairs, Reader, angles, question
+from studies.date_manifold.scoring import Layout, Part, Settings
 
 DOSES = (-90, -45, 45, 90)
 """Degrees by which the label is turned."""
@@ -159,7 +159,7 @@ def _steered(
 def statement(data: Dataset) -> str:
     """What turning is to show."""
     return (
-        f"Turning {data.source} in its plane turns the {data.quantity} decoded at "
+        f"How far turning {data.source} in its plane turns the {data.quantity} decoded at "
         f"{data.destination}."
     )
 
@@ -183,7 +183,7 @@ def investigate(
     )
     section = Section(f"{layout.model}: turning the {data.quantity}", [Table(table, caption)])
     part = Part(
-        [_claim(found, r2, layout, read_row, data, settings, outcome)],
+        [_claim(found, r2, layout, read_row, data, outcome)],
         [section],
         {f"degrees turned per degree at {data.source}": found.slope()[0]},
         {"turning": table.assign(model=layout.model)},
@@ -197,36 +197,28 @@ def _claim(
     layout: Layout,
     read_row: int,
     data: Dataset,
-    settings: Settings,
     outcome: str,
 ) -> Claim:
     there, slope = r2 > 0, found.slope()
-    interval = bootstrap_interval(
-        lambda receivers: float(found.slope(receivers)[0]),
-        np.arange(len(found.plain)),
-        rng=np.random.default_rng(settings.seed),
-    )
     p = {kind: _rank(found.beside, slopes) for kind, slopes in found.others.items()}
     held = ", ".join(
         f"{len(slopes)} {kind} {slopes.mean():.3f} (sd {slopes.std():.3f}), p {p[kind]:.3f}"
         for kind, slopes in found.others.items()
     )
-    conditions = {f"p against {kind} <= {ALPHA}": value <= ALPHA for kind, value in p.items()}
-    conditions["the interval over texts lies above 0"] = interval[0] > 0
-    return Claim.decide(
+    return description(
         question(data),
         statement(data),
         subject=layout.model,
         estimate=slope[0] if there else None,
-        unit=f"degrees per degree, added at {layout.rows[found.row]}, read at "
+        unit=f"degrees per degree, added at {layout.rows[found.row]}, as a decoder reads it at "
         f"{layout.rows[read_row]}",
-        interval=interval if there else None,
         null=f"other planes of the same size: {held}",
+        exchange=f"plane ({sum(map(len, found.others.values()))} others)",
+        needs="" if there else "a map that reads unedited texts (R2 above 0)",
         controls={
             f"the own plane over the same {TURNED_BY_OTHERS} texts": found.beside,
             f"the pattern of {data.destination} added at {data.destination}": slope[1],
         },
-        conditions=when_readable(conditions, r2),
         causal_test=outcome,
     )
 

@@ -1,9 +1,10 @@
 """Where does cross-lingual alignment come from? `python -m studies.embedding_alignment --help`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.claims import Claim, as_records
+from interp.claims import Claim, as_records, judged
 from interp.extract import Stores
 from interp.model import check_models, load, source
 from interp.report import Section, render
@@ -50,7 +51,6 @@ def main(config: Config) -> Path:
         every: list[Measured] = []
         claims: list[Claim] = []
         sections: list[Section] = []
-        summaries: list[Section] = []
         for number, name in enumerate(config.model, start=1):
             # 2. their tokens, by kind, and activations of every pooling at every hook
             model = load(name, device=config.device)
@@ -64,12 +64,13 @@ def main(config: Config) -> Path:
             run.save_table(f"cells-{number}", found.table())
             # 4. what it establishes
             made = findings.claims(found)
-            summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
             sections += figures.sections(found)
             claims += made
             every.append(found)
 
-        # 5. results and report
+        # 5. verdicts, corrected over all models' findings, results and report
+        claims = judged(claims)
+        summaries = [_in_words(found, claims) for found in every]
         run.save_results({"claims": as_records(claims)})
         page = render(
             "Where does cross-lingual alignment come from?",
@@ -80,6 +81,11 @@ def main(config: Config) -> Path:
             facts=run.summary(),
         )
         return run.save_report(page)
+
+
+def _in_words(found: Measured, claims: Sequence[Claim]) -> Section:
+    own = [claim for claim in claims if claim.subject == found.model]
+    return Section(f"{found.model}: in words", findings.summary(found, own))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Literal
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.claims import Claim, as_records
+from interp.claims import Claim, as_records, judged
 from interp.duplicates import equal_texts
 from interp.extract import Stores
 from interp.model import check_models, load, source
@@ -85,7 +85,6 @@ def main(config: Config) -> Path:
         every: list[Probing] = []
         claims: list[Claim] = []
         sections: list[Section] = []
-        summaries: list[Section] = []
         for number, name in enumerate(config.model, start=1):
             # 2. conversations that fit this model, and a row of activations for every token
             model = load(name, device=config.device)
@@ -103,13 +102,14 @@ def main(config: Config) -> Path:
             more, tables, outcome = intervene(model, [] if config.data else given, config.design, found, settings, n=config.ablations, batch_size=config.batch_size)  # fmt: skip # noqa: E501
             del model
             made = findings.claims(found, causal_test=outcome) + more
-            summaries.append(Section(f"{name}: in words", findings.summary(found, made)))
             claims, sections = claims + made, sections + figures.sections(found, view, config.seed) + tables  # fmt: skip # noqa: E501
             every.append(found)
         if len(every) > 1:
             claims.append(findings.peaks(every))
 
-        # 5. results and report
+        # 5. verdicts, corrected over all models' findings, results and report
+        claims = judged(claims)
+        summaries = [_in_words(found, claims) for found in every]
         run.save_results({"claims": as_records(claims)})
         page = render(
             "Do language models keep two speakers apart, and where?",
@@ -119,6 +119,11 @@ def main(config: Config) -> Path:
             facts=run.summary(),
         )
         return run.save_report(page)
+
+
+def _in_words(found: Probing, claims: Sequence[Claim]) -> Section:
+    own = [claim for claim in claims if claim.subject == found.model]
+    return Section(f"{found.model}: in words", findings.summary(found, own))
 
 
 def _check(given: Sequence[Transcript], config: Config) -> None:

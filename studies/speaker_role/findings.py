@@ -2,50 +2,55 @@
 
 import numpy as np
 
-from interp.claims import Claim
-from studies.speaker_role.probing import ALPHA, Probing
+from interp.claims import Claim, description, finding
+from studies.speaker_role.probing import FEWEST_GROUPS, Probing
 
 NEAR = 0.05
 """Balanced accuracy within which two probes count as equally good."""
 
-FEWEST_TRANSCRIPTS = 5
-"""Transcripts that a claim about transcripts needs: fewer leave an interval less than four degrees
-of freedom."""
-
-LATE = 50.0
-"""Depth in % beyond which a peak counts as late."""
+SEVERAL = "5 transcripts or more (there is 1)"
+"""What a claim about transcripts needs: with four, no sign flip could reach p .05."""
 
 
 def claims(found: Probing, *, causal_test: str | None = None) -> list[Claim]:
     """Everything that is claimed of one model; `causal_test` is what the ablation showed."""
-    made = [_present(found), _beyond_surface(found), _unseen(found), _exchanged(found)]
+    made = [_present(found), _unseen(found), _exchanged(found), _beyond_surface(found)]
     made += [
         _one_direction(found, causal_test),
         _localised(found),
         _late(found),
         _overstated(found),
     ]
-    return made
+    return [claim for claim in made if claim is not None]
 
 
 def _score(found: Probing) -> float:
     return float(found.grid.score[found.best])
 
 
+def _single(found: Probing) -> bool:
+    """Whether all texts are stretches of one transcript."""
+    return found.tokens.unit == "stretch of turns"
+
+
 def _present(found: Probing) -> Claim:
     grid, best = found.grid, found.best
-    p = grid.test.p_family[best]
-    return Claim.decide(
+    unit = found.tokens.unit
+    return finding(
         "Where are the speakers kept apart?",
-        "Words that do not name the speaker tell who speaks.",
+        f"Words that do not name the speaker tell who speaks, in {_plural(unit)} that were never "
+        "fitted.",
         subject=found.model,
+        primary=True,
         estimate=_score(found),
-        unit=f"balanced accuracy at {found.where}, the best cell",
-        interval=_interval(found),
+        unit=f"balanced accuracy at {found.where}, the best cell, {_held_out(unit)}",
         null=f"{len(grid.null)} permutations of speakers among turns: mean "
-        f"{grid.test.mean[best]:.3f}; max-T over all depths and roles, p {p:.3f}",
+        f"{grid.test.mean[best]:.3f}",
+        exchange=f"turn ({len(np.unique(found.tokens.turn))}), within its {unit}",
+        selection="depth and role: p is corrected over the whole grid (max-T); the estimate is "
+        "that of the best cell and so too large",
         controls=_controls(found),
-        conditions={f"family-wise p of the best such cell <= {ALPHA}": bool(p <= ALPHA)},
+        tests={"speakers permuted among turns": (float(grid.test.p_family[best]), grid.test.floor)},
     )
 
 
@@ -62,11 +67,6 @@ def _controls(found: Probing) -> dict[str, float]:
     return {name: value for name, value in controls.items() if np.isfinite(value)}
 
 
-def _interval(found: Probing) -> tuple[float, float] | None:
-    low, high = found.grid.interval[found.best]
-    return None if np.isnan(low) else (float(low), float(high))
-
-
 def _surface(found: Probing) -> float | None:
     """Score of the best cell's embedding; chance where all its tokens are one token."""
     grid, role = found.grid, found.best[1]
@@ -78,49 +78,32 @@ def _surface(found: Probing) -> float | None:
 
 
 def _beyond_surface(found: Probing) -> Claim:
-    surface, interval = _surface(found), _interval(found)
-    return Claim.decide(
+    surface = _surface(found)
+    return description(
         "Where are the speakers kept apart?",
-        "The blocks add to what the words themselves give away.",
+        "What the blocks add to what the words themselves give away.",
         subject=found.model,
         estimate=None if surface is None else _score(found) - surface,
         unit=f"balanced accuracy at {found.where} minus that of the embedding",
-        null="the same probe on the embedding of the same tokens; chance where they are one token",
+        selection="depth and role, for their score: the difference is too large by what that gives",
         controls={} if surface is None else {"the embedding": surface},
-        conditions={
-            "the interval of the score lies above the embedding's score": (
-                None if interval is None or surface is None else interval[0] > surface
-            ),
-            **_several(found),
-        },
+        needs="the same probe on the embedding" if surface is None else "",
     )
 
 
-def _several(found: Probing) -> dict[str, bool | None]:
-    """What a claim about transcripts needs: met, or untested where there is one transcript."""
-    if found.tokens.unit != "stretch of turns":
-        return {}
-    return {f"there are {FEWEST_TRANSCRIPTS} transcripts or more (there is 1)": None}
-
-
-def _unseen(found: Probing) -> Claim:
-    interval, chance, unit = _interval(found), found.grid.chance, found.tokens.unit
-    several = len(np.unique(found.tokens.group)) > 1
-    what = "transcript" if unit == "stretch of turns" else unit
-    return Claim.decide(
+def _unseen(found: Probing) -> Claim | None:
+    """Of one transcript nothing can be said about others; of several the first finding says it."""
+    if not _single(found):
+        return None
+    return finding(
         "Does it survive?",
-        f"It survives on {what}s that were never fitted.",
+        "It survives on transcripts that were never fitted.",
         subject=found.model,
         estimate=_score(found),
-        unit=f"balanced accuracy at {found.where}, {_held_out(unit)}",
-        interval=interval,
-        null=f"chance, {chance:.2f}; probes fitted anew with other weights of the {_plural(unit)}",
-        conditions={
-            f"the interval over {_plural(unit)} lies above chance": (
-                interval[0] > chance if several and interval is not None else None
-            ),
-            **_several(found),
-        },
+        unit=f"balanced accuracy at {found.where}, {_held_out(found.tokens.unit)}",
+        tests={},
+        exchange="transcript (1)",
+        needs=SEVERAL,
     )
 
 
@@ -139,82 +122,68 @@ def _held_out(unit: str) -> str:
 
 
 def _exchanged(found: Probing) -> Claim:
-    exchange, chance = found.exchange, found.grid.chance
-    return Claim.decide(
+    exchange, chance, unit = found.exchange, found.grid.chance, found.tokens.unit
+    needs = ""
+    if exchange is None:
+        needs = "texts in which the names are exchanged"
+    elif _single(found):
+        needs = SEVERAL
+    elif exchange.test is None:
+        needs = f"{FEWEST_GROUPS} {_plural(unit)} with words of both speakers"
+    test = None if exchange is None else exchange.test
+    return finding(
         "Does it survive?",
         "It survives when the names are exchanged, so that topic and wording cannot carry it.",
         subject=found.model,
         estimate=None if exchange is None else exchange.accuracy,
-        unit=f"balanced accuracy at {found.where}, fitted on one assignment of the names, scored "
-        f"on the other, {_held_out(found.tokens.unit)}",
-        interval=None if exchange is None else exchange.interval,
-        null=f"chance, {chance:.2f}; bootstrap over {_plural(found.tokens.unit)}",
-        conditions={
-            "its interval lies above chance": (
-                None if exchange is None else exchange.interval[0] > chance
-            ),
-            **_several(found),
-        },
+        interval=None if exchange is None or needs else exchange.interval,
+        unit=f"balanced accuracy at {found.where if exchange is None else exchange.where}, fitted "
+        f"on one assignment of the names, scored on the other, {_held_out(unit)}",
+        null=f"chance, {chance:.2f}: signs of whole {_plural(unit)} flipped, alike at every depth",
+        exchange=f"{unit} ({len(np.unique(found.tokens.group))})",
+        selection="the depth: p and limits hold for the best of all of them (max-T)",
+        tests={} if needs or test is None else {"chance": (test.p[test.best], test.floor)},
+        needs=needs,
     )
 
 
 def _one_direction(found: Probing, causal_test: str | None) -> Claim:
     direction = found.directions.get(found.best)
-    return Claim.decide(
+    return description(
         "Linear or diffuse?",
-        "One direction, the difference of means, does as well as the whole probe.",
+        "How the difference of means does beside the whole probe.",
         subject=found.model,
         estimate=None if direction is None else direction.accuracy,
         unit=f"balanced accuracy of the direction at {found.where}",
-        interval=None if direction is None else direction.interval,
-        null=f"the probe's score, {_score(found):.3f}",
+        null=f"the probe's score, {_score(found):.3f}. Both are one direction: the probe weighs "
+        "features by their noise, the difference of means does not",
         controls={} if direction is None else {"cosine between folds": direction.stability},
-        conditions={
-            "the probe finds the speaker there": _there(found),
-            f"the direction is within {NEAR} of the probe": (
-                None if direction is None else direction.accuracy >= _score(found) - NEAR
-            ),
-        },
+        needs="two speakers whose means differ" if direction is None else "",
         causal_test=causal_test,
     )
-
-
-def _there(found: Probing) -> bool | None:
-    """Whether there is anything to ask about; None makes a question untestable."""
-    return True if found.survives[found.best] else None
 
 
 def _localised(found: Probing) -> Claim:
     role = found.best[1]
     near = found.grid.score[:, role] >= _score(found) - NEAR
-    return Claim.decide(
+    return description(
         "Localised or spread?",
-        "It is localised: fewer than half of the depths come near the best.",
+        "Depths that come near the best.",
         subject=found.model,
         estimate=100 * near.mean(),
         unit=f"% of {len(near)} depths within {NEAR} of the best, {found.grid.cells[role]}",
-        null="none: a description of the curve over the depth",
         controls={"surviving depths (%)": 100 * found.survives[:, role].mean()},
-        conditions={
-            "the probe finds the speaker there": _there(found),
-            "fewer than half of the depths": bool(near.mean() < 0.5),
-        },
     )
 
 
 def _late(found: Probing) -> Claim:
-    depth = float(found.tokens.percent[found.best[0]])
-    return Claim.decide(
+    return description(
         "Early or late?",
-        f"It is clearest late, beyond {LATE:g} % of the depth.",
+        "The depth at which it is clearest.",
         subject=found.model,
-        estimate=depth,
+        estimate=float(found.tokens.percent[found.best[0]]),
         unit=f"% of the depth, {found.where}",
-        null="none: a description of the curve over the depth",
-        conditions={
-            "the probe finds the speaker there": _there(found),
-            f"the best depth lies beyond {LATE:g} %": depth > LATE,
-        },
+        selection="the largest of all depths: of equal ones chance names one",
     )
 
 
@@ -226,39 +195,28 @@ def _overstated(found: Probing) -> Claim:
             "same transcript, whole turns held out": naive.turn_wise,
             "same role and depth, unseen transcripts": naive.holds,
         }
-    return Claim.decide(
+    return description(
         "What would a naive design have claimed?",
-        "Token-wise folds on one transcript overstate what holds for its words.",
+        "What token-wise folds on one transcript give for its words.",
         subject=found.model,
         estimate=None if naive is None else naive.token_wise,
         unit=f"balanced accuracy{'' if naive is None else f' at {naive.where}'}, one transcript, "
         "folds that split turns",
-        null="the same transcript with whole turns held out",
         controls=controls,
-        conditions={
-            f"it exceeds whole turns by more than {NEAR}": (
-                None if naive is None else naive.token_wise > naive.turn_wise + NEAR
-            )
-        },
+        needs="a transcript as written, of more turns" if naive is None else "",
     )
 
 
 def peaks(every: list[Probing]) -> Claim:
-    """Whether the models agree on where the speakers are clearest."""
+    """Where the speakers are clearest, model beside model."""
     depths = {found.model: float(found.tokens.percent[found.best[0]]) for found in every}
     spread = max(depths.values()) - min(depths.values())
-    there = all(found.survives[found.best] for found in every)
-    return Claim.decide(
+    return description(
         "Do the models differ in where it peaks?",
-        "All models are clearest at about the same depth.",
+        "How far apart the models' clearest depths lie.",
         estimate=spread,
         unit="percentage points of depth between the earliest and the latest peak",
-        null="none: a comparison of the best depths that were read",
         controls={f"{model} (%)": depth for model, depth in depths.items()},
-        conditions={
-            "every model tells the speakers apart": there or None,
-            "the peaks lie within 25 points": spread <= 25,
-        },
     )
 
 
@@ -277,5 +235,5 @@ def summary(found: Probing, made: list[Claim]) -> list[str]:
         f"In {found.model} {survivors} of {defined} cells survive correction; the speakers are "
         f"clearest at {found.where}.",
         *tag,
-        *(f"{c.statement} {c.verdict.capitalize()}: {c.measured()}." for c in made),
+        *(claim.sentence() for claim in made),
     ]

@@ -72,6 +72,10 @@ class Ablation:
         observed = np.array([self.roles[role].mean()])
         return float(permutation_test(observed, self.others[kind].mean(axis=1)[:, None]).p[0])
 
+    def floor(self, kind: str) -> float:
+        """The least p that so many directions of a kind allow."""
+        return 1 / (len(self.others[kind]) + 1)
+
 
 def openings(model: TransformerBridge, transcripts: Sequence[Transcript]) -> list[Opening]:
     """The first turns of every transcript that goes on after the skipped ones."""

@@ -2,8 +2,8 @@
 
 1. A probe for every depth and role, on whole transcripts held out, with its null and baselines.
 2. The difference of means as a direction, with the same rows and folds.
-3. At the best cell: the probe across the exchange of names, the direction at other depths and, per
-   turn, at other roles.
+3. Probes across the exchange of names at every cell; at the best one the direction at other depths
+   and, per turn, at other roles.
 4. The number that one transcript as written and token-wise folds would have given.
 """
 
@@ -12,11 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
-from sklearn.linear_model import LogisticRegression
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from interp.probes import (
     Direction,
@@ -26,7 +23,8 @@ from interp.probes import (
     probe_grid,
     transfer_matrix,
 )
-from interp.stats import bootstrap_interval
+from interp.probes.logistic import fit_logistic
+from interp.selection import Selection, best_of
 from interp.tasks import Backend
 from studies.speaker_role.activations import Tokens
 
@@ -59,14 +57,29 @@ class Settings:
     """Who scores cells: processes of this machine, or of a Ray cluster."""
 
 
+FEWEST_GROUPS = 5
+"""Groups (transcripts) below which flips of their signs reach no p of .05."""
+
+
 @dataclass(frozen=True)
 class Exchange:
-    """A probe of texts with one assignment of names, on unseen texts with the names exchanged."""
+    """Probes of texts with one assignment of names, on unseen texts with the names exchanged."""
 
+    where: str
+    """The depth and role where it goes best, of all that do not name the speaker."""
     accuracy: float
-    """Balanced accuracy."""
-    interval: tuple[float, float]
-    """Bootstrap interval over transcripts."""
+    """Balanced accuracy there, mean over groups."""
+    test: Selection | None
+    """Every such cell against chance, by groups; None for fewer than `FEWEST_GROUPS`."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Limits of the accuracy, its choice among cells included."""
+        if self.test is None:
+            return None
+        low, high = self.test.interval
+        shift = self.accuracy - float(self.test.mean[self.test.best])
+        return low + shift, high + shift
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class Probing:
     best: tuple[int, int]
     """Depth and role of the highest score of a role that does not name the speaker."""
     exchange: Exchange | None
-    """The best cell across the exchange of names; None where none were exchanged."""
+    """Probes across the exchange of names; None where none were exchanged."""
     over_depths: Transfer | None
     """The direction of the best role at one depth applied at others."""
     over_roles: Transfer | None
@@ -164,7 +177,7 @@ def probe(model: str, tokens: Tokens, naive: Tokens | None, settings: Settings) 
         grid=grid,
         directions=directions,
         best=best,
-        exchange=_across_exchange(tokens, best, settings) if tokens.rotation.any() else None,
+        exchange=_across_exchange(tokens, grid, settings) if tokens.rotation.any() else None,
         over_depths=_over_depths(tokens, best, settings) if two else None,
         over_roles=_over_roles(tokens, best, settings) if two else None,
         naive=None if naive is None else _naive(naive, grid, settings),
@@ -208,27 +221,55 @@ def _same_mean(activations: np.ndarray, speaker: np.ndarray) -> bool:
     return bool(np.abs(means[0] - means[1]).max() <= 1e-5 * np.abs(activations).max())
 
 
-def _across_exchange(tokens: Tokens, cell: tuple[int, int], settings: Settings) -> Exchange:
-    """Fitted on the first assignment of names in the other transcripts, scored on the exchanged."""
-    depth, role = cell
-    rows = list(tokens.cells().values())[role]
-    X, y, group = tokens.read(depth)[rows], tokens.speaker[rows], tokens.group[rows]
-    exchanged = tokens.rotation[rows] > 0
-    predicted = np.full(len(rows), -1)
+def _across_exchange(tokens: Tokens, grid: ProbeGrid, settings: Settings) -> Exchange | None:
+    """Fitted on the first assignment of names in the other groups, scored on the exchanged; at
+    every cell that does not name the speaker, since the best of them is looked for."""
+    where, scores = [], []
+    for depth, (_, activations) in enumerate(tokens.blocks()):
+        for number, (role, rows) in enumerate(tokens.cells().items()):
+            if role == "tag" or grid.status[depth, number] != "ok":
+                continue
+            each = _by_group(
+                activations[rows], tokens.speaker[rows], tokens.group[rows],
+                tokens.rotation[rows] > 0, len(tokens.classes), settings.C,
+            )  # fmt: skip
+            if each is not None:
+                where.append(f"{grid.blocks[depth]}, {role}")
+                scores.append(each)
+    if not scores:
+        return None
+    table = np.stack(scores, axis=1)
+    if len(table) < FEWEST_GROUPS:
+        best = int(table.mean(axis=0).argmax())
+        return Exchange(where[best], float(table[:, best].mean()), None)
+    test = best_of(table, baseline=grid.chance, seed=settings.seed)
+    return Exchange(where[test.best], float(table[:, test.best].mean()), test)
+
+
+def _by_group(
+    X: Float[np.ndarray, "n d"],
+    speaker: Int[np.ndarray, " n"],
+    group: Int[np.ndarray, " n"],
+    exchanged: Bool[np.ndarray, " n"],
+    n_classes: int,
+    C: float,
+) -> Float[np.ndarray, " group"] | None:
+    """Balanced accuracy of each group; None where one lacks a speaker or a fit does."""
+    scores = []
     for held_out in np.unique(group):
         train, test = (group != held_out) & ~exchanged, (group == held_out) & exchanged
-        probe = make_pipeline(
-            StandardScaler(),
-            LogisticRegression(C=settings.C, class_weight="balanced", max_iter=2000),
-        )
-        predicted[test] = probe.fit(X[train], y[train]).predict(X[test])
-    scored = np.flatnonzero(predicted >= 0)
-
-    def accuracy(chosen: np.ndarray) -> float:
-        return float(balanced_accuracy_score(y[scored][chosen], predicted[scored][chosen]))
-
-    interval = bootstrap_interval(accuracy, group[scored], rng=np.random.default_rng(settings.seed))
-    return Exchange(accuracy(np.arange(len(scored))), interval)
+        if len(set(speaker[train])) < n_classes or len(set(speaker[test])) < n_classes:
+            return None
+        rows = X[train].astype(np.float64)
+        spread = rows.std(axis=0)
+        spread[spread == 0] = 1.0
+        standard = (X - rows.mean(axis=0)) / spread
+        fit = fit_logistic(standard[train], speaker[train][None], n_classes, C=C)
+        decisions = fit.decisions(standard[test])[0]
+        two = decisions.shape[1] == 1
+        predicted = (decisions[:, 0] > 0).astype(int) if two else decisions.argmax(axis=1)
+        scores.append(balanced_accuracy_score(speaker[test], predicted))
+    return np.array(scores)
 
 
 def _over_depths(tokens: Tokens, cell: tuple[int, int], settings: Settings) -> Transfer | None:
