@@ -23,6 +23,7 @@ from planted_texts import (
 from tiny_models import tiny_hf, tiny_tokenizer
 
 from interp.claims import judged
+from interp.positions import Sample, find
 from interp.run import Run, parse
 from studies.date_manifold import __main__ as study
 from studies.date_manifold import cycle, findings
@@ -116,6 +117,47 @@ def test_noise_supports_nothing():
     _, claims = _detect("birthday", "noise")
     verdicts = {judged([claim])[0].verdict for claim in claims.values()}
     assert verdicts == {"undecided", "described"}
+
+
+@pytest.mark.parametrize("geometry", ["facts", "figure"])
+def test_paraphrases_without_a_group_column_fail_the_control(geometry):
+    """Forty facts in six wordings each: rows of a fact are alike, and none knows the label."""
+    rng = np.random.default_rng(0)
+    of = np.repeat(np.arange(40), 6)
+    label = np.linspace(0, 100, 40)[of]
+    texts = [f"Count {value:.2f} of wording {n % 6} each." for n, value in enumerate(label)]
+    samples = [Sample(t, {"count": find(t, "Count"), "each": find(t, "each")}) for t in texts]
+    edges = np.linspace(0, 100, 5)
+    data = Dataset(
+        task="data", quantity="label", unit="", samples=samples, label=label, period=None,
+        shape="linear", group=np.arange(240),
+        category=np.searchsorted(edges[1:-1], label, side="right"),
+        categories=tuple("abcd"), category_noun="part", edges=edges, source="count",
+        destination="each", distractor=None, before=0,
+    )  # fmt: skip
+    code = 4 * rng.normal(size=(40, 24))[of] if geometry == "facts" else figure(data)
+    planted = dict.fromkeys(("count", "each"), code)
+
+    def read():
+        for name, cells in blocks(data, planted):
+            yield (
+                name,
+                cells + (code if name == ROWS[SHOWN] else 0) * (np.arange(2) == 0)[:, None, None],
+            )
+
+    found = detect(layout(data), read, data, SETTINGS)
+    cells = dict(read())[ROWS[SHOWN]]
+    places = {
+        w: findings.landmark(cells[k], w, SHOWN, data, SETTINGS)
+        for k, w in enumerate(("count", "each"))
+    }
+    made = judged(findings.claims(found, places, places["count"], data))
+    passed = {c.verdict for c in made if c.kind == "control"}
+    present = next(c for c in made if c.statement.startswith("The word each carries"))
+    assert present.p is not None and present.p <= 0.05  # the facts alone pass the permutations
+    assert passed == ({"failed"} if geometry == "facts" else {"passed"})
+    if geometry == "facts":
+        assert present.verdict == "not testable here" and "a control failed" in present.reason
 
 
 # --- standardised features -----------------------------------------------------------------------

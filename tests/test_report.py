@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 from browser import needs_browser, visit
 
-from interp.claims import Claim, as_records, finding, judged
+from interp.claims import Claim, as_records, control, description, finding, judged
 from interp.plots import AttentionView, heatmap, lines
 from interp.report import Figure, Section, Table, render
 
@@ -181,7 +181,9 @@ def test_claims_stand_first_with_models_side_by_side_and_their_judgement():
         assert text in top
     for text in (
         "z &gt; 4 against 200 permutations and held-out R2 &gt; 0",
-        "failed: z &gt; 4",
+        "Findings, each tested",
+        "Against: permuted sentences",
+        "not met: z &gt; 4",
         "could not be tested",
         "mean 0.397",
         "month order shuffled",
@@ -243,3 +245,16 @@ def test_an_index_named_as_a_column_is_refused_by_name():
     frame = pd.DataFrame({"block": [1, 2]}).set_index("block", drop=False)
     with pytest.raises(ValueError, match="index and a column are both called 'block'"):
         _written_cells(frame)
+
+
+def test_findings_come_first_and_descriptions_have_no_verdict():
+    claims = [
+        description("How deep?", "The clearest depth.", estimate=7, unit="block"),
+        control("Q?", "Copies carry nothing.", passed=True, fails_on="copies"),
+        claim("gpt2", True),
+    ]
+    html = render("T", as_records(claims), [])
+    places = [html.index(f">{text}") for text in ("Findings", "Controls", "Measured, without")]
+    assert places == sorted(places)
+    assert 'class="pill passed"' in html and 'class="pill described"' not in html
+    assert "fails on copies" in html and "How it was measured" in html

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from interp.claims import Claim, description, finding
+from interp.claims import Claim, control, description, finding
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
 from studies.date_manifold.scoring import (
@@ -18,6 +18,9 @@ from studies.date_manifold.scoring import (
     predictions,
     r2,
 )
+
+FEWEST_LABELS = 10
+"""Labels below which those that are left do not say where one lies that was held out."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Landmark:
     """Predictions with folds by group."""
     left_out: Float[np.ndarray, "n k"]
     """Predictions with one category left out at a time."""
+    by_label: Float[np.ndarray, "n k"] | None
+    """Predictions with all texts of one label held out together; None where that is no question."""
 
 
 def landmark(
@@ -39,7 +44,15 @@ def landmark(
 ) -> Landmark:
     """Held-out predictions at one cell."""
     kfold, left_out = (predictions(cell, data, settings, leave_out=out) for out in (False, True))
-    return Landmark(word, row, kfold, left_out)
+    by_label = predictions(cell, data, settings, groups=data.label) if recurring(data) else None
+    return Landmark(word, row, kfold, left_out, by_label)
+
+
+def recurring(data: Dataset) -> bool:
+    """Whether a file of one's own has labels that recur in several groups, and many labels: texts
+    of one label may then be tellings of one fact, which the file does not say."""
+    labels = len(np.unique(data.label))
+    return data.task == "data" and FEWEST_LABELS <= labels < len(np.unique(data.group))
 
 
 def claims(
@@ -63,6 +76,7 @@ def claims(
         *(_geometric(found, places[word], data) for word in words),
         _beyond_embedding(found, places[data.source], embedding, data),
     ]
+    made += [_not_by_copies(found, places[word], data) for word in words]
     if data.distractor is not None:
         made.append(_smeared(found, data.distractor, data))
     return [claim for claim in made if claim is not None]
@@ -111,6 +125,25 @@ def _present(found: Detection, place: Landmark, data: Dataset, causal_test: str 
         },
         tests={"permuted labels": (p, floor)},
         causal_test=causal_test,
+    )
+
+
+def _not_by_copies(found: Detection, place: Landmark, data: Dataset) -> Claim | None:
+    """Forty facts in six wordings each are forty units: told apart, they carry any label."""
+    if place.by_label is None:
+        return None
+    cell = (place.row, data.words.index(place.word))
+    there, apart = family_null(found.grid, cell)[0] <= ALPHA, r2(place.by_label, ideal(data))
+    return control(
+        "Are the texts units of their own?",
+        f"What {place.word} carries is not texts of one label told by their likeness.",
+        subject=found.layout.model,
+        passed=apart > 0 if there else None,
+        fails_on="facts that stand in several texts each, without a group column that says so",
+        estimate=apart,
+        unit=f"held-out R2 at {found.layout.rows[place.row]} with all texts of a label held out "
+        "together; a control passes above 0",
+        controls={"with folds by group": r2(place.kfold, ideal(data))},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from interp.claims import Claim
 from interp.report import Section
@@ -186,12 +186,14 @@ def predictions(
     *,
     leave_out: bool = False,
     labels: Float[np.ndarray, " n"] | None = None,
+    groups: Shaped[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, "n k"]:
-    """Held-out coordinates: folds by group, or one category left out at a time."""
+    """Held-out coordinates: folds by the dataset's groups or others, or one category left out at a
+    time."""
     return heldout_predictions(
         cell,
         data.label if labels is None else labels,
-        data.category if leave_out else data.group,
+        data.category if leave_out else data.group if groups is None else groups,
         shape=geometry(data),
         period=data.period,
         n_splits=len(np.unique(data.category)) if leave_out else settings.n_splits,
