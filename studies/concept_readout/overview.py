@@ -31,8 +31,9 @@ def method(corpus: Corpus, every: Sequence[Judged]) -> Section:
             f"scenarios (a story is one of its own), {corpus.n_baselines} neutral. A concept's "
             "vector at a block is the mean residual stream of its texts' last tokens less that of "
             "all others, at unit length. It is judged on scenarios it was not fitted on, at a "
-            "block chosen without them; exported in four forms; and added to the running model, "
-            "against random directions of equal length and vectors of dealt labels.",
+            "block chosen without them; exported in four forms; and added to the running "
+            "model: their words against vectors exchanged among the concepts, what later blocks "
+            "make of them against vectors of dealt labels, each on its own readout.",
             Table(pd.DataFrame(columns).rename_axis("at the block to use"), "The models."),
         ],
     )

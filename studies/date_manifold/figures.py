@@ -238,6 +238,16 @@ def article(data: Dataset) -> str:
     )
 
 
+def _cycle(data: Dataset) -> str:
+    if data.period is None:
+        return ""
+    return (
+        f"Whether the {data.category_noun}s lie on a circle is asked of their means, against every "
+        "rival that would bring neighbours together: clusters, an open chain, one axis, names "
+        "spelled alike, and compounds of them. "
+    )
+
+
 def method(data: Dataset, settings: Settings) -> Section:
     """What was done, in words."""
     category, shape, middle = data.category_noun, noun(data), f"{settings.depth:g} %"
@@ -256,9 +266,10 @@ def method(data: Dataset, settings: Settings) -> Section:
             f"different rows ({settings.n_splits} folds). Three things are held against it: "
             f"{settings.n_permutations} permutations of the labels, {settings.n_orders} shuffled "
             f"orders of the {category}s, and the prediction of {category}s that were left out. "
-            f"(2) At {middle} of the depth the planes of any two words are compared. (3) The map "
-            f"of {data.source} is scored at every word. (4) An orthonormal projection is scored, "
-            f"and the figure's roundness measured. Other shapes are tried at {middle}. (5) "
+            f"{_cycle(data)}(2) At {middle} of the depth the planes of any two words are compared. "
+            f"(3) The map of {data.source} is scored at every word. (4) An orthonormal projection is scored, "
+            f"and the roundness of the ring of {category}s measured, beyond that of a table. Other "
+            f"shapes are tried at {middle}. (5) "
             f"Activations of the {data.source} are put in place of those of another text "
             f"(patching), and what a decoder reads at {data.destination} is compared with the text "
             f"they came from. (6) The {data.source} is turned in the plane of its map, and the "

@@ -1,7 +1,7 @@
 """How aligned the two languages are at every hook and in every pooling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -14,7 +14,6 @@ from interp.alignment import (
     Decomposition,
     Pairing,
     Resampled,
-    Scores,
     cosines,
     decompose,
     draw_pairs,
@@ -52,7 +51,7 @@ class Settings:
     folds: int
     """Folds of the held-out rotation."""
     seed: int
-    """Of resamples, folds and the scrambled pairs that the study tests itself on."""
+    """Of resamples, folds and re-pairings."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,6 @@ class Cell:
     """Mean norm of either language's rows."""
     meeting: float
     """Cosine of the two languages' means."""
-    scrambled: Pairing
-    """`stratified`, with partners dealt anew once: what the study makes of no alignment."""
     resampled: Resampled
     """`stratified` on resampled pairs."""
 
@@ -127,9 +124,9 @@ class Measured:
         hooks = self.sides.hooks(SITES[0])
         return np.stack([self.cells[h, pooling].resampled.z for h in hooks], axis=1)
 
-    def adjusted(self, test: str = "stratified") -> Float[np.ndarray, "depths poolings"]:
+    def adjusted(self) -> Float[np.ndarray, "depths poolings"]:
         """Benjamini-Hochberg adjusted p of the residual stream's cells."""
-        return fdr(np.stack([self.curve(name, test, "p") for name in POOLINGS], axis=1))
+        return fdr(np.stack([self.curve(name, value="p") for name in POOLINGS], axis=1))
 
     def table(self) -> pd.DataFrame:
         """A row for every hook and pooling."""
@@ -161,7 +158,7 @@ def measure(
     for hook in tqdm(sides.store.hooks, desc=f"alignment in {model}", unit="hook"):
         sets = sides.read(hook)
         for name, rows in sets.items():
-            cells[hook, name] = _cell(rows, pairs.category, defined[name], draws, settings.seed)
+            cells[hook, name] = _cell(rows, pairs.category, defined[name], draws)
         if hook in stream:
             depth = stream.index(hook)
             rotated |= {
@@ -185,7 +182,6 @@ def _cell(
     category: Shaped[np.ndarray, " n"],
     defined: Bool[np.ndarray, " n"],
     draws: Draws,
-    seed: int,
 ) -> Cell:
     n, strata = int(defined.sum()), category[defined]
     if n < 3:
@@ -209,19 +205,8 @@ def _cell(
         cka=linear_cka(A, B, groups=own),
         norms=(lengths[0], lengths[1]),
         meeting=float(means[0] @ means[1] / np.prod([np.linalg.norm(m) for m in means])),
-        scrambled=pairing_test(_dealt(scores, strata, seed), strata),
         resampled=resample(scores, draws[:, defined], strata),
     )
-
-
-def _dealt(scores: Scores, category: Shaped[np.ndarray, " n"], seed: int) -> Scores:
-    """The scores with the second language's texts dealt anew within each category."""
-    rng = np.random.default_rng(seed)
-    order = np.arange(len(category))
-    for name in np.unique(category):
-        rows = np.flatnonzero(category == name)
-        order[rows] = rng.permutation(rows)
-    return replace(scores, values=scores.values[:, order])
 
 
 def _undefined(n: int) -> Pairing:
@@ -232,7 +217,7 @@ def _undefined(n: int) -> Pairing:
 def _empty(n: int, resamples: int) -> Cell:
     none, nothing = _undefined(n), np.full(resamples, np.nan)
     drawn = Resampled(nothing, nothing)
-    return Cell(n, none, none, none, {}, np.nan, (np.nan, np.nan), np.nan, none, drawn)
+    return Cell(n, none, none, none, {}, np.nan, (np.nan, np.nan), np.nan, drawn)
 
 
 def _rotated(
