@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
-from interp.plots import agreement, attention, circle, heatmap, lines
+from interp.plots import agreement, attention, circle, heatmap, lines, scatter
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -285,3 +285,28 @@ def test_a_bound_of_the_colours_is_kept_where_all_values_lie_beyond_it(bounds, d
     assert (figure.data[0].zmin, figure.data[0].zmax) == drawn
     with pytest.raises(ValueError, match="zmin = 2.0 is not below zmax = 1.0"):
         heatmap(values, **labels, title="t", colour_label="v", zmin=2.0, zmax=1.0)
+
+
+def test_bounds_beside_a_midpoint_are_kept_or_refused():
+    values = np.array([[0.1, 0.9]])
+    common = {"row_labels": ["a"], "column_labels": ["b", "c"], "title": "t", "colour_label": "v"}
+    drawn = heatmap(values, midpoint=0, zmax=0.5, **common).data[0]
+    assert (drawn.zmin, drawn.zmax) == (-0.5, 0.5)
+    with pytest.raises(ValueError, match="do not lie as far from the midpoint"):
+        heatmap(values, midpoint=0.2, zmin=0, zmax=1, **common)
+
+
+def test_more_classes_than_looks_are_refused():
+    classes = np.array([f"c{n:02d}" for n in range(57)])
+    points = np.zeros((57, 2))
+    with pytest.raises(ValueError, match="57 classes, and colours and symbols tell 56 apart"):
+        scatter(points, classes, title="t")
+    assert (
+        len(
+            {
+                (t.marker.color, t.marker.symbol)
+                for t in scatter(points[:56], classes[:56], title="t").data
+            }
+        )
+        == 56
+    )

@@ -136,7 +136,13 @@ def _range(
         raise ValueError(f"zmin = {zmin} is not below zmax = {zmax}")
     low, high = low if zmin is None else zmin, high if zmax is None else zmax
     if midpoint is not None:
-        reach = max(abs(low - midpoint), abs(high - midpoint))
+        asked = [abs(bound - midpoint) for bound in (zmin, zmax) if bound is not None]
+        if len(asked) == 2 and not np.isclose(*asked):
+            raise ValueError(
+                f"zmin = {zmin} and zmax = {zmax} do not lie as far from the midpoint {midpoint}: "
+                "its colour stands in the middle; give one of them"
+            )
+        reach = max(asked or (abs(low - midpoint), abs(high - midpoint)))
         low, high = midpoint - reach, midpoint + reach
     if low < high:
         return low, high

@@ -126,6 +126,11 @@ def _looks(classes: Sequence[np.ndarray]) -> dict[str, dict[str, str]]:
         every = sorted(values, key=lambda name: values[name])
     except TypeError:  # numbers in one panel and names in another
         every = sorted(values)
+    if len(every) > len(SERIES) * len(SYMBOLS):
+        raise ValueError(
+            f"{len(every)} classes, and colours and symbols tell {len(SERIES) * len(SYMBOLS)} "
+            "apart: leave some out, or join them"
+        )
     return {
         name: {
             "color": SERIES[number % len(SERIES)],
