@@ -80,7 +80,7 @@ def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
         assert _verdict(claims, f"At {word} neighbouring months are alike") == "supported"
         assert _verdict(claims, f"At {word} the months lie on a circle") == "supported"
     assert claims["What the blocks add to the circle at [month]."].estimate > 0.3
-    assert _verdict(claims, "The unrelated word [sport]") == "undecided"
+    assert claims["Depths at which the unrelated word [sport] carries the date too."].estimate == 0
     assert (found.grid.status[:, 0] == "constant").all()
     assert np.isnan(found.grid.score[:, 0]).all()
 

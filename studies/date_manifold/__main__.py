@@ -1,5 +1,6 @@
 """Where does a language model hold a date as a circle? `python -m studies.date_manifold --help`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,9 @@ from studies.date_manifold.further import intervene, investigate
 from studies.date_manifold.scoring import Layout, Settings
 from studies.date_manifold.tasks import Task, from_file, generate
 
+ENOUGH = 200
+"""Permutations for each model with which ten findings can be supported."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StudyConfig):
@@ -36,7 +40,8 @@ class Config(StudyConfig):
     folds: int = 3
     """Cross-validation folds, grouped by date."""
     permutations: int = 200
-    """Permutations of the labels; no p value falls below 1 / (permutations + 1)."""
+    """Permutations of the labels; no p value falls below 1 / (permutations + 1), and p values are
+    corrected over a run's findings, ten a model: give 200 for each model."""
     orders: int = 20
     """Shuffled orders of the months."""
     alpha: float = 1.0
@@ -78,6 +83,13 @@ def main(config: Config) -> Path:
     settings = config.settings
     data = config.texts()  # what is wrong with a file is said before a directory is made
     check_models(config.model, config.device)
+    if config.permutations < ENOUGH * len(config.model):
+        print(
+            f"{config.permutations} permutations for {len(config.model)} models: their least p, "
+            f"corrected over ten findings a model, is above .05; --permutations "
+            f"{ENOUGH * len(config.model)} would do",
+            file=sys.stderr,
+        )
     with Run("date_manifold", config, root=config.runs) as run:
         # 1. texts with a span for every word
         run.record("folds", data.made_of)

@@ -204,24 +204,20 @@ def _smeared(found: Detection, distractor: str, data: Dataset) -> Claim:
     middle = list(found.layout.middle)
     share, p = found.survives[middle, column].mean(), found.grid.test.p_family[middle, column, 0]
     at_destination = found.survives[middle, data.words.index(data.destination)].mean()
-    return finding(
+    return description(
         "Does context smear over the sentence?",
-        f"The unrelated word {distractor} carries the {data.quantity} too.",
+        f"Depths at which the unrelated word {distractor} carries the {data.quantity} too.",
         subject=found.layout.model,
         estimate=100 * share,
         unit="% of the depths from 25 to 75 % survive",
         null="permuted labels, family-wise over the grid",
         exchange=exchanged(data),
-        selection="the depth of least p: corrected over the whole grid (max-T)",
         controls={
             f"at {data.destination} (%)": 100 * at_destination,
             "best K-fold R2 at the word": np.nanmax(found.kfold_r2[middle, column]),
-        },
-        tests={
-            "permuted labels": (
-                float(np.nanmin(p)) if np.isfinite(p).any() else np.nan,
-                found.grid.test.floor,
-            )
+            "least p over those depths, family-wise": float(np.nanmin(p))
+            if np.isfinite(p).any()
+            else "undefined",
         },
     )
 
