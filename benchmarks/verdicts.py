@@ -39,7 +39,8 @@ from interp.alignment import OK, Scores, matched_vs_scrambled, pairing_test  # n
 from interp.probes import probe_grid  # noqa: E402
 from interp.selection import best_of  # noqa: E402
 from interp.smds import cycle_test, within_category  # noqa: E402
-from interp.tasks import run_tasks  # noqa: E402
+from interp.tasks import digest, run_tasks  # noqa: E402
+from interp.tasks.content import surroundings  # noqa: E402
 from interp.weights import AttentionWeights  # noqa: E402
 from studies.attention_affinity.routing import Turns, turned_changes  # noqa: E402
 from studies.attention_affinity.unrelated import place  # noqa: E402
@@ -267,11 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "| finding | data | supported, or covered | due | |",
         "|---|---|---|---|---|",
     ]
-    failed = False
+    failed, code = False, digest([surroundings(each) for each in (cycle_test, turned_changes)])
     for row in tqdm(chosen, unit="row", file=sys.stderr):
         n = QUICK if options.quick else row.trials
         tasks = [(*row.arguments, seed) for seed in range(n)]
-        cache_of = None if options.quick else options.cache
+        # results of the code as it is: a task's key knows this file's source only
+        cache_of = None if options.quick else options.cache / code
         hits = sum(map(bool, run_tasks(row.function, tasks, n_jobs=options.jobs, cache=cache_of)))
         table.append(line(row, hits, n))
         failed |= judged(row, hits, n) == "FAILS"
