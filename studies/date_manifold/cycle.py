@@ -192,15 +192,15 @@ def _within(model: str, word: str, cells: Cells, data: Dataset, settings: Settin
             )
         ]  # fmt: skip
     depth = int(np.nanargmin(np.where(np.isnan(test.z[:, column]), np.inf, -test.z[:, column])))
-    gain = float(test.observed[depth, column] - test.mean[depth, column])
     return [
         finding(
             f"Where is the {data.quantity}?",
             f"The word {word} tells the {unit} within the {noun} as well.",
             subject=model,
-            estimate=gain,
-            unit=f"held-out R2 within {noun}s above the null's mean, at {made.depths[depth]}",
-            null=f"{settings.n_permutations} exchanges of labels within {noun}s, max-T over depths",
+            estimate=float(test.observed[depth, column]),
+            unit=f"held-out R2 within {noun}s at {made.depths[depth]}",
+            null=f"{settings.n_permutations} exchanges of labels within {noun}s: mean "
+            f"{test.mean[depth, column]:.2f}, since nothing held out is told by noise",
             exchange=f"group of texts of one {data.quantity} ({len(set(data.group))})",
             selection=f"the depth, of {len(made.depths)}: p is corrected over them (max-T)",
             tests={
