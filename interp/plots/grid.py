@@ -137,7 +137,7 @@ def _range(
     low, high = low if zmin is None else zmin, high if zmax is None else zmax
     if midpoint is not None:
         asked = [abs(bound - midpoint) for bound in (zmin, zmax) if bound is not None]
-        if len(asked) == 2 and not np.isclose(*asked):
+        if len(asked) == 2 and not np.isclose(asked[0], asked[1]):
             raise ValueError(
                 f"zmin = {zmin} and zmax = {zmax} do not lie as far from the midpoint {midpoint}: "
                 "its colour stands in the middle; give one of them"
