@@ -323,7 +323,9 @@ def find(text: str, string: str, *, occurrence: int | None = None) -> Span:
     """
     if not string:
         raise ValueError("there is nothing to find: the string is empty")
-    places = [match.span() for match in regex.finditer(regex.escape(string), text, overlapped=True)]
+    # a letter is not found without the marks that belong to it: "cafe" is no part of "café"
+    pattern = rf"{regex.escape(string)}(?!\p{{M}})"
+    places = [match.span() for match in regex.finditer(pattern, text, overlapped=True)]
     whole = [span for span in places if _is_whole(text, span)]
     return _chosen(whole or places, occurrence, repr(string), text)
 
