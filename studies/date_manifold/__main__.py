@@ -83,13 +83,7 @@ def main(config: Config) -> Path:
     settings = config.settings
     data = config.texts()  # what is wrong with a file is said before a directory is made
     check_models(config.model, config.device)
-    if config.permutations < ENOUGH * len(config.model):
-        print(
-            f"{config.permutations} permutations for {len(config.model)} models: their least p, "
-            f"corrected over ten findings a model, is above .05; --permutations "
-            f"{ENOUGH * len(config.model)} would do",
-            file=sys.stderr,
-        )
+    _few_permutations(config)
     with Run("date_manifold", config, root=config.runs) as run:
         # 1. texts with a span for every word
         run.record("folds", data.made_of)
@@ -140,6 +134,17 @@ def main(config: Config) -> Path:
             facts=run.summary(),
         )
         return run.save_report(page)
+
+
+def _few_permutations(config: Config) -> None:
+    """Say on stderr that no finding could be supported."""
+    enough = ENOUGH * len(config.model)
+    if config.permutations < enough:
+        print(
+            f"{config.permutations} permutations for {len(config.model)} models: their least p, "
+            f"corrected over ten findings a model, is above .05; --permutations {enough} would do",
+            file=sys.stderr,
+        )
 
 
 def _in_words(found: Detection, claims: Sequence[Claim]) -> Section:
