@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 Arraylike = Any
 """An array, tensor, Series, DataFrame or (nested) list; any shape is checked when it is called."""
@@ -238,3 +238,13 @@ def _first(array: np.ndarray) -> str:
 def _listed(rows: np.ndarray) -> str:
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return ", ".join(str(row) for row in rows[:SHOWN]) + more
+
+
+def group_means(
+    rows: Shaped[np.ndarray, "n d"], member: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "groups d"]:
+    """Mean of the rows of every group, numbered from 0, in float64; each group has a row."""
+    counts = np.bincount(member)
+    total = np.zeros((len(counts), rows.shape[1]))
+    np.add.at(total, member, rows)
+    return total / counts[:, None]

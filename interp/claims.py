@@ -226,6 +226,11 @@ def judged(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Claim]:
     return [_verdict(claim, blocked, adjusted, level) for claim in claims]
 
 
+def about(claims: Sequence[Claim], subject: str) -> list[Claim]:
+    """Those about one subject."""
+    return [claim for claim in claims if claim.subject == subject]
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p values adjusted by Holm (1979), in the order given: the chance under the null that any of
     them would be this small."""

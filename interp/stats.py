@@ -15,7 +15,7 @@ Four rules are kept here so that no method has to restate them:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
@@ -108,6 +108,21 @@ def permutation_test(
         p_family=on_grid((largest[:, None] >= reached).mean(axis=0)),
         floor=1 / len(values),
     )
+
+
+def separate_tests(
+    observed: Float[np.ndarray, "*cells kinds"],
+    null: Float[np.ndarray, "permutations *cells kinds"],
+) -> PermutationTest:
+    """`permutation_test` of each entry of the last axis by itself: one max-T family for each kind,
+    since nulls of different kinds answer different questions."""
+    tests = [permutation_test(observed[..., k], null[..., k]) for k in range(observed.shape[-1])]
+    stacked = {
+        entry.name: np.stack([getattr(test, entry.name) for test in tests], axis=-1)
+        for entry in fields(PermutationTest)
+        if entry.name != "floor"
+    }
+    return PermutationTest(**stacked, floor=tests[0].floor)
 
 
 def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:

@@ -38,15 +38,10 @@ def linear_cka(A: Arraylike, B: Arraylike, *, groups: Arraylike | None = None) -
         return np.nan
     member = grouped(A, B, groups)
     if member is not None:
-        A, B = (_group_means(side.astype(np.float64), member) for side in (A, B))
+        A, B = (arrays.group_means(side, member) for side in (A, B))
     K, L = (_gram_without_diagonal(side) for side in (A, B))
     own = _hsic(K, K) * _hsic(L, L)
     return _hsic(K, L) / np.sqrt(own) if own > 0 else np.nan
-
-
-def _group_means(rows: np.ndarray, member: np.ndarray) -> Float[np.ndarray, "groups d"]:
-    inside = np.eye(member.max() + 1)[member]
-    return (inside / inside.sum(axis=0)).T @ rows
 
 
 def _gram_without_diagonal(side: np.ndarray) -> Float[np.ndarray, "n n"]:

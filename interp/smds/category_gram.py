@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
 
+from interp.arrays import group_means
+
 CONSTANT_WITHIN = 1e-8
 """Share of the squared distances between means below which rows do not vary within categories.
 float32 activations leave 1e-13 of theirs in a mean over equal rows."""
@@ -56,9 +58,7 @@ def category_gram(
             f"rows per category are {counts.tolist()}; each of {n_categories} categories needs one"
         )
     X = X.astype(np.float64)
-    means = np.zeros((n_categories, X.shape[1]))
-    np.add.at(means, category, X)
-    means /= counts[:, None]
+    means = group_means(X, category)
     residuals = X - means[category]
     between = means - means.mean(axis=0)
     constant = (residuals**2).sum() <= CONSTANT_WITHIN * (counts @ (between**2).sum(axis=1))

@@ -1,14 +1,14 @@
 """The result of a grid: cells, scored one after another, laid out by block and position."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from interp.smds.design import CellScores, Design
 from interp.smds.leaveout import LeaveOut
-from interp.stats import PermutationTest, permutation_test
+from interp.stats import PermutationTest, permutation_test, separate_tests
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def collect(
         score=score,
         fold_scores=folds,
         null=null,
-        test=_test_by_shape(score, null),
+        test=separate_tests(score, null),
         controls={name: first(grid("controls", span)) for name, span in spans.items()},
         kfold_r2=None if frame is None else grid("kfold", 0),
         kfold_error=None if frame is None or frame.period is None else grid("kfold", 1),
@@ -98,14 +98,3 @@ def collect(
 
 def _reuse(agreement: np.ndarray) -> PermutationTest:
     return permutation_test(agreement[0], agreement[1:])
-
-
-def _test_by_shape(score: np.ndarray, null: np.ndarray) -> PermutationTest:
-    """One max-T family per shape: nulls of different shapes answer different questions."""
-    tests = [permutation_test(score[..., s], null[..., s]) for s in range(score.shape[-1])]
-    stacked = {
-        field.name: np.stack([getattr(test, field.name) for test in tests], axis=-1)
-        for field in fields(PermutationTest)
-        if field.name != "floor"
-    }
-    return PermutationTest(**stacked, floor=tests[0].floor)

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.linalg import cho_factor, cho_solve
 
-from interp.stats import PermutationTest, grouped_folds, permutation_test
+from interp.stats import PermutationTest, grouped_folds, separate_tests
 
 TARGETS = ("number", "arc")
 """Within the category: its number, and its place on the circle of labels."""
@@ -74,9 +74,8 @@ def within_category(
         values.append(_heldout_r2(X, category, targets, folds, ridge))
     if not depths:
         raise ValueError("there are no cells to test")
-    table = np.array(values)  # [depth, target, draw]
-    tests = [permutation_test(table[:, k, 0], table[:, k, 1:].T) for k in range(len(TARGETS))]
-    return WithinCategory(tuple(depths), _abreast(tests))
+    table = np.moveaxis(np.array(values), -1, 0)  # [draw, depth, target]
+    return WithinCategory(tuple(depths), separate_tests(table[0], table[1:]))
 
 
 def _exchanged(
@@ -147,9 +146,3 @@ def _heldout_r2(
             for error, target in zip(errors, targets, strict=True)
         ]
     )
-
-
-def _abreast(tests: Sequence[PermutationTest]) -> PermutationTest:
-    fields = ("observed", "mean", "sd", "z", "p", "p_family")
-    columns = {name: np.stack([getattr(t, name) for t in tests], axis=-1) for name in fields}
-    return PermutationTest(**columns, floor=tests[0].floor)

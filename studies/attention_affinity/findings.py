@@ -1,6 +1,6 @@
 """What the measurements establish, as claims, and in words."""
 
-from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -122,18 +122,7 @@ def _matches(found: Measured, kind: Kind, pair: str) -> Claim:
         ("VO", "cross"): "Some heads write one of the directions where they attend to another",
     }[kind, pair]
     total = len(found.settings.blocks) * found.base.heads
-    make = partial(
-        finding,
-        f"{MATCH}",
-        f"{what}, more than heads do for unrelated directions.",
-        primary=kind == "QK" and pair == "self",
-        tests={"sets of unrelated directions": (p, 1 / len(by_set))},
-        conditions={"some cell survives": count > 0},
-    )
-    if kind == "VO":
-        # on weights without structure a quarter of runs pass: heads that write much, write anything
-        make = partial(description, MATCH, f"{what}: cells, beside those of unrelated directions.")
-    return make(
+    shown: dict[str, Any] = dict(
         subject=found.subject,
         estimate=count,
         unit=f"of {tested} cells, in {len(heads)} of {total} heads, at a false discovery rate of "
@@ -145,6 +134,17 @@ def _matches(found: Measured, kind: Kind, pair: str) -> Claim:
             "model": f"{found.base.label}: which directions {verb}",
         },
         exchange=f"set of {len(found.directions)} directions ({len(by_set) - 1} unrelated sets)",
+    )
+    if kind == "VO":
+        # on weights without structure a quarter of runs pass: heads that write much, write anything
+        return description(MATCH, f"{what}: cells, beside those of unrelated directions.", **shown)
+    return finding(
+        MATCH,
+        f"{what}, more than heads do for unrelated directions.",
+        primary=pair == "self",
+        tests={"sets of unrelated directions": (p, 1 / len(by_set))},
+        conditions={"some cell survives": count > 0},
+        **shown,
     )
 
 

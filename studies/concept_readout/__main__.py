@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from interp.claims import Claim, as_records
+from interp.claims import Claim, about, as_records
 from interp.claims import judged as corrected
 from interp.extract import Stores
 from interp.model import check_models, load, source
@@ -129,8 +129,8 @@ def main(config: Config) -> Path:
 
 
 def _in_words(judged: Judged, claims: Sequence[Claim], notices: tuple[str, ...]) -> Section:
-    own = [claim for claim in claims if claim.subject == judged.model]
-    return Section(f"{judged.model}: in words", findings.summary(judged, own, notices))
+    told = findings.summary(judged, about(claims, judged.model), notices)
+    return Section(f"{judged.model}: in words", told)
 
 
 def export(folder: Path, judged: Judged, architecture: str) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from interp.claims import Claim, as_records, judged
+from interp.claims import Claim, about, as_records, judged
 from interp.extract import Stores
 from interp.model import check_models, load, source
 from interp.report import Section, render
@@ -149,8 +149,7 @@ def _few_permutations(config: Config) -> None:
 
 def _in_words(found: Detection, claims: Sequence[Claim]) -> Section:
     name = found.layout.model
-    own = [claim for claim in claims if claim.subject == name]
-    return Section(f"{name}: in words", findings.summary(found, own))
+    return Section(f"{name}: in words", findings.summary(found, about(claims, name)))
 
 
 def _landmark(store: Store, row: int, word: str, data: Dataset, settings: Settings):

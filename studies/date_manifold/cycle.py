@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interp.arrays import group_means
 from interp.claims import Claim, description, finding
+from interp.positions import stretches
 from interp.report import Section, Table
 from interp.smds import CycleTest, cycle_test, within_category
 from interp.smds.within import TARGETS
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
-from studies.date_manifold.scoring import NOUNS, Part, Read, Settings
+from studies.date_manifold.scoring import NOUNS, Part, Read, Settings, exchanged
 
 ORDERS, WITHIN = 999, 499
 """Draws of a null over whole orders of the categories, and within clusters of them."""
@@ -70,8 +72,7 @@ def lacking(data: Dataset) -> str:
 def tested(cells: Cells, data: Dataset, settings: Settings) -> CycleTest:
     """The test at every depth; texts of one group count once."""
     _, first, member = np.unique(data.group, return_index=True, return_inverse=True)
-    share = 1 / np.bincount(member)
-    averaged = [(depth, _means(X, member, share)) for depth, X in cells]
+    averaged = [(depth, group_means(X, member)) for depth, X in cells]
     return cycle_test(
         averaged,
         data.category[first],
@@ -83,17 +84,14 @@ def tested(cells: Cells, data: Dataset, settings: Settings) -> CycleTest:
     )
 
 
-def _means(X: np.ndarray, member: np.ndarray, share: np.ndarray) -> Float[np.ndarray, "group d"]:
-    total = np.zeros((len(share), X.shape[1]))
-    np.add.at(total, member, X)
-    return total * share[:, None]
-
-
 def written_names(data: Dataset) -> list[str] | None:
     """How the texts write each category at the source, by its commonest form; None where two
     categories have one form, or a category has many."""
     forms: list[str] = []
-    texts = [sample.text[slice(*_stretch(sample.spans[data.source]))] for sample in data.samples]
+    texts = []
+    for sample in data.samples:
+        parts = stretches(sample.spans[data.source])
+        texts.append(sample.text[parts[0][0] : parts[-1][1]])
     for category in range(len(data.categories)):
         own = Counter(texts[row] for row in np.flatnonzero(data.category == category))
         (form, times), *_ = own.most_common(1) or [("", 0)]
@@ -101,12 +99,6 @@ def written_names(data: Dataset) -> list[str] | None:
             return None
         forms.append(form)
     return forms if len(set(forms)) == len(forms) else None
-
-
-def _stretch(span) -> tuple[int, int]:
-    """A span's characters, from its first to its last where it has several parts."""
-    parts = np.atleast_2d(np.asarray(span))
-    return int(parts[:, 0].min()), int(parts[:, 1].max())
 
 
 def geometry(
@@ -201,7 +193,7 @@ def _within(model: str, word: str, cells: Cells, data: Dataset, settings: Settin
             unit=f"held-out R2 within {noun}s at {made.depths[depth]}",
             null=f"{settings.n_permutations} exchanges of labels within {noun}s: mean "
             f"{test.mean[depth, column]:.2f}, since nothing held out is told by noise",
-            exchange=f"group of texts of one {data.quantity} ({len(set(data.group))})",
+            exchange=exchanged(data),
             selection=f"the depth, of {len(made.depths)}: p is corrected over them (max-T)",
             tests={
                 f"the {noun} alone": (float(test.p_family[depth, column]), test.floor),

@@ -12,6 +12,7 @@ from studies.date_manifold.scoring import (
     ALPHA,
     UNIFORM_NULL,
     Settings,
+    exchanged,
     family_null,
     ideal,
     noun,
@@ -80,11 +81,6 @@ def claims(
     if data.distractor is not None:
         made.append(_smeared(found, data.distractor, data))
     return [claim for claim in made if claim is not None]
-
-
-def exchanged(data: Dataset) -> str:
-    """The unit that is exchanged under permuted labels."""
-    return f"group of texts of one {data.quantity} ({len(np.unique(data.group))})"
 
 
 def _survivors(found: Detection, data: Dataset) -> Claim:

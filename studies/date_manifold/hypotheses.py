@@ -13,7 +13,7 @@ from interp.report import Section, Table
 from interp.smds import Discovery, Shape, discover
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
-from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, geometry
+from studies.date_manifold.scoring import NOUNS, Layout, Part, Settings, exchanged, geometry
 
 
 def shapes(data: Dataset) -> list[str | Shape]:
@@ -116,7 +116,7 @@ def _claim(layout: Layout, found: Discovery, word: str, depth: str, data: Datase
         unit=f"gain of {NOUNS.get(best, best)} less that of {NOUNS.get(second, second)} at {depth}",
         interval=tuple(found.lead_intervals[0].tolist()),
         null="each shape's own permutations on the same folds; groups drawn anew, with new fits",
-        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
+        exchange=exchanged(data),
         selection=f"best and second of {len(found.shapes)}: limits hold against every other",
         controls={
             "leads every other beyond its limits": "yes" if found.decided else "no",

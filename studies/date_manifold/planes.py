@@ -14,7 +14,7 @@ from interp.plots import heatmap
 from interp.report import Figure, Section
 from interp.smds import SubspaceSimilarity, subspace_similarity
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.scoring import ALPHA, Layout, Part, Settings, geometry
+from studies.date_manifold.scoring import ALPHA, Layout, Part, Settings, exchanged, geometry
 
 
 def investigate(
@@ -70,7 +70,7 @@ def _claim(
         unit="similarity of planes, corrected for their reliability, at "
         f"{layout.rows[layout.at(settings.depth)]}",
         null="labels permuted at the later word, max-T over all pairs of words",
-        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
+        exchange=exchanged(data),
         controls=controls,
         tests={"permuted labels": (found.p_family[pair], 1 / (settings.n_permutations + 1))}
         if reliable

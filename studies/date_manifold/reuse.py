@@ -22,6 +22,7 @@ from studies.date_manifold.scoring import (
     Part,
     Read,
     Settings,
+    exchanged,
     lookup,
     score,
 )
@@ -98,7 +99,7 @@ def _claim(
         unit="cosine of its predictions with the truth, in its own frame, at "
         f"{layout.rows[cell[0]]}",
         null=f"maps fitted to permuted labels: sd {reuse.sd[cell]:.3f}; max-T over the grid",
-        exchange=f"group of texts of one {data.quantity} ({len(np.unique(data.group))})",
+        exchange=exchanged(data),
         controls={name: value for name, value in controls.items() if np.isfinite(value)},
         tests={"maps of permuted labels": (p, reuse.floor)} if defined else {},
         needs="" if defined else f"a cell with a score (it is {grid.status[cell]})",

@@ -50,7 +50,7 @@ class Settings:
     alpha: float
     """Ridge penalty."""
     seed: int
-    """Of folds, permutations, orders, halves and the planted figure."""
+    """Of folds, permutations, orders and halves."""
     jobs: int | None
     """Worker processes; None for every core."""
     depth: float = 60.0
@@ -137,6 +137,11 @@ def noun(data: Dataset) -> str:
     """The shape asked for first, in a word."""
     name = geometry(data).name
     return NOUNS.get(name, name)
+
+
+def exchanged(data: Dataset) -> str:
+    """The unit that is exchanged under permuted labels."""
+    return f"group of texts of one {data.quantity} ({len(np.unique(data.group))})"
 
 
 def ideal(data: Dataset) -> Float[np.ndarray, "n k"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.claims import Claim, as_records, judged
+from interp.claims import Claim, about, as_records, judged
 from interp.extract import Stores
 from interp.model import check_models, load, source
 from interp.report import Section, render
@@ -84,8 +84,8 @@ def main(config: Config) -> Path:
 
 
 def _in_words(found: Measured, claims: Sequence[Claim]) -> Section:
-    own = [claim for claim in claims if claim.subject == found.model]
-    return Section(f"{found.model}: in words", findings.summary(found, own))
+    told = findings.summary(found, about(claims, found.model))
+    return Section(f"{found.model}: in words", told)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Literal
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.claims import Claim, as_records, judged
+from interp.claims import Claim, about, as_records, judged
 from interp.duplicates import equal_texts
 from interp.extract import Stores
 from interp.model import check_models, load, source
@@ -122,8 +122,8 @@ def main(config: Config) -> Path:
 
 
 def _in_words(found: Probing, claims: Sequence[Claim]) -> Section:
-    own = [claim for claim in claims if claim.subject == found.model]
-    return Section(f"{found.model}: in words", findings.summary(found, own))
+    told = findings.summary(found, about(claims, found.model))
+    return Section(f"{found.model}: in words", told)
 
 
 def _check(given: Sequence[Transcript], config: Config) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import balanced_accuracy_score
 
+from interp.arrays import group_means
 from interp.probes import (
     Direction,
     ProbeGrid,
@@ -299,9 +300,7 @@ def _over_roles(tokens: Tokens, cell: tuple[int, int], settings: Settings) -> Tr
     for name, rows in cells.items():
         rows = rows[np.isin(tokens.turn[rows], turns)]
         place = np.searchsorted(turns, tokens.turn[rows])
-        total = np.zeros((len(turns), activations.shape[1]))
-        np.add.at(total, place, activations[rows])
-        means[name] = total / np.bincount(place, minlength=len(turns))[:, None]
+        means[name] = group_means(activations[rows], place)
     first = np.array([np.flatnonzero(tokens.turn == turn)[0] for turn in turns])
     return transfer_matrix(
         means,
