@@ -1,5 +1,6 @@
 """Paired alignment: exact moments against counting and sampling, planted pairs, confounds."""
 
+import inspect
 from itertools import permutations
 
 import numpy as np
@@ -12,6 +13,7 @@ from interp.alignment import (
     Scores,
     cosines,
     decompose,
+    dictionary_test,
     draw_pairs,
     heldout_procrustes,
     hits,
@@ -436,25 +438,100 @@ def test_components_separate_languages_and_hold_pairs():
 # --- shares --------------------------------------------------------------------------------------
 
 
-def test_the_share_of_some_tokens_is_found():
-    """Half of the excess of cosines comes from a part that both sides share exactly."""
+def test_shares_are_found_and_add_up():
+    """A part that both sides share exactly, beside others that are half alike and twice as long."""
     rng = np.random.default_rng(0)
     n, d = 150, 400
     common, specific = rng.standard_normal((2, n, d))
-    own = rng.standard_normal((2, n, d))
-    others = [specific + side for side in own]  # cosine of pairs 1/2
-    whole = [common * np.sqrt(2) + other for other in others]  # (2 + 1) / (2 + 2) = 3/4
+    others = tuple(specific + side for side in rng.standard_normal((2, n, d)))
+    part = (common, common)
+    whole = tuple(common + other for other in others)  # products of pairs: 1 and 1 of 3
     counts = draw_pairs(n, 500, rng=rng)
-    found = decompose(cosines(*whole), cosines(*others), counts)
-    assert found.share == pytest.approx(1 / 3, abs=0.02)
-    assert found.interval is not None and found.interval[0] < 1 / 3 < found.interval[1]
-    same = decompose(cosines(*whole), cosines(*whole), counts)
-    assert same.share == 0
+    found = decompose(whole, part, counts)
+    assert found.share == pytest.approx(1 / 2, abs=0.02)
+    assert found.interval is not None and found.interval[0] < 1 / 2 < found.interval[1]
+    rest = decompose(whole, others, counts)
+    assert found.share + rest.share == pytest.approx(1, abs=1e-12)
+    assert decompose(whole, whole, counts).share == pytest.approx(1, abs=1e-12)
+    assert decompose(whole, (0 * common, 0 * common), counts).share == 0
+
+
+def test_a_share_is_that_of_its_products():
+    """Against the sum over pairs written out."""
+    rng = np.random.default_rng(1)
+    A, B, p, q = rng.standard_normal((4, 30, 20))
+    A, B = A + 3 * B, B + p
+    found = decompose((A, B), (p, q), draw_pairs(30, 100, rng=rng))
+
+    def excess(first: np.ndarray, second: np.ndarray) -> float:
+        table = np.array([[a @ b for b in second] for a in first])
+        table /= np.linalg.norm(A, axis=1)[:, None] * np.linalg.norm(B, axis=1)
+        return table.diagonal().mean() - table.mean()
+
+    own = excess(p, q) + 0.5 * excess(p, B - q) + 0.5 * excess(A - p, q)
+    assert found.share == pytest.approx(own / excess(A, B), rel=1e-9)
+    with pytest.raises(ValueError, match="parts have shape"):
+        decompose((A, B), (p[:, :5], q[:, :5]), draw_pairs(30, 10, rng=rng))
 
 
 def test_no_share_of_an_excess_that_is_not_there():
     counts = draw_pairs(40, 200, rng=np.random.default_rng(0))
-    noise = cosines(*_sides(40, signal=0, seed=12))
+    noise = _sides(40, signal=0, seed=12)
     found = decompose(noise, noise, counts)
     assert np.isnan(found.share) and found.interval is None
     assert found.status == "no excess of matched over scrambled pairs"
+
+
+# --- dictionaries --------------------------------------------------------------------------------
+
+
+def _texts(rng: np.random.Generator, n: int = 100, nouns: int = 20) -> np.ndarray:
+    """Weights of n texts of two nouns each beside two words of their template."""
+    weights = np.zeros((n, nouns + 2))
+    weights[:, nouns:] = 1
+    for row in weights:
+        row[rng.choice(nouns, 2, replace=False)] = 1
+    return weights / 4
+
+
+KINDS = np.array(["noun"] * 20 + ["template"] * 2)
+
+
+def test_words_that_recur_are_the_unit_and_not_the_texts_they_recur_in():
+    texts, dictionaries, n_trials = 0, 0, 200
+    for seed in range(n_trials):
+        rng = np.random.default_rng(seed)
+        weights = _texts(rng)
+        A, B = rng.standard_normal((2, 22, 40))  # vectors that know nothing of one another
+        pairs = matched_vs_scrambled(weights @ A, weights @ B, groups=np.arange(100))
+        texts += pairs.p <= 0.05
+        found = dictionary_test((weights, A), (weights, B), KINDS, n_permutations=99, seed=seed)
+        dictionaries += found.p <= 0.05
+        if seed < 3:
+            assert found.excess == pytest.approx(pairs.excess, abs=1e-12)
+    assert texts > 0.15 * n_trials
+    assert dictionaries <= 21  # a binomial test at .001 says .05 below 22
+
+
+def test_vectors_that_translate_are_found():
+    rng = np.random.default_rng(0)
+    weights, strata = _texts(rng), np.repeat(["a", "b"], 50)
+    A, B = rng.standard_normal((2, 22, 40))
+    for centre in (False, True):
+        found = dictionary_test(
+            (weights, A), (weights, B + A), KINDS, strata, centre=centre, n_permutations=199
+        )
+        assert found.p == found.floor == 1 / 200 and found.z > 5
+
+
+def test_vectors_move_within_their_kind_only():
+    rng = np.random.default_rng(0)
+    weights = _texts(rng)
+    A, B = rng.standard_normal((2, 22, 40))
+    alone = dictionary_test((weights, A), (weights, B), np.arange(22), n_permutations=19)
+    assert alone.p == 1 and np.isnan(alone.z)
+    unchecked = inspect.unwrap(dictionary_test)
+    with pytest.raises(ValueError, match="weighs 22 tokens and has 21 vectors"):
+        unchecked((weights, A), (weights, B[1:]), KINDS)
+    with pytest.raises(ValueError, match="the second 99 in 40"):
+        unchecked((weights, A), (weights[1:], B), KINDS)

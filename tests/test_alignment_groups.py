@@ -61,8 +61,9 @@ def test_copies_count_once_in_every_method():
     np.testing.assert_array_equal(drawn[:, ::3], counts)
     # the numbers of groups found by construction are in another order
     np.testing.assert_allclose(resample(copied, drawn).z, resample(scores, counts).z, rtol=1e-9)
-    share = decompose(copied, copied, drawn)
-    assert share.interval == pytest.approx(decompose(scores, scores, counts).interval)
+    share = decompose(twice, tuple(0.5 * side for side in twice), drawn, groups=groups)
+    alone = decompose(once, tuple(0.5 * side for side in once), counts)
+    assert share.interval == pytest.approx(alone.interval)
 
 
 def test_a_warning_names_rows_and_given_groups_silence_it():

@@ -2,6 +2,7 @@
 
 matched_vs_scrambled(A, B, strata)   mean cosine of pairs, its exact null, z and p
 cosines, hits, pairing_test          the same for any score matrix: centred cosines, retrieval@k
+dictionary_test                      texts made of few words: vectors dealt to other tokens
 draw_pairs, resample                 intervals over pairs, for curves that share their resamples
 linear_cka                           debiased linear CKA
 heldout_procrustes                   a rotation fitted on other pairs
@@ -9,6 +10,7 @@ principal_components                 main axes: what separates the sides, pairs 
 decompose                            the share of an alignment that some tokens carry
 """
 
+from interp.alignment.dictionary import DictionaryTest, dictionary_test
 from interp.alignment.geometry import (
     Components,
     HeldOut,
@@ -25,12 +27,14 @@ __all__ = [
     "OK",
     "Components",
     "Decomposition",
+    "DictionaryTest",
     "HeldOut",
     "Pairing",
     "Resampled",
     "Scores",
     "cosines",
     "decompose",
+    "dictionary_test",
     "draw_pairs",
     "heldout_procrustes",
     "hits",

@@ -1,31 +1,35 @@
 """How much of an alignment a part of the tokens carries.
 
-Pool each text once over all its tokens and once without some of them. What is left of the pairs'
-excess without them is what the others carry; one minus that ratio is their share.
+A text's row is a mean over its tokens, so it is a sum of two: what some tokens bring, and what the
+others bring. Divided by the whole row's length the two add up to its unit row, and the cosine of a
+pair is a sum of four products. Those of the part with itself are its own; the two with the rest
+belong to both, half each (the Shapley value of two players). Shares of the part and of the rest
+then add up to 1, whatever they are; an excess *of cosines of parts* would not, since each part is
+made as long as the whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Integer
 
 from interp.alignment.pairing import Pairing, pairing_test
 from interp.alignment.resampling import resample
-from interp.alignment.scores import OK, Scores
+from interp.alignment.scores import OK, Scores, cosines, taken
 from interp.arrays import Arraylike
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """An excess with and without some tokens."""
+    """An excess, and what a part of each text brings to it."""
 
     whole: Pairing
     """All tokens."""
-    without: Pairing
-    """The others alone."""
+    part: Pairing
+    """What these tokens bring, in units of the whole's cosine."""
     share: float
-    """1 - excess without / excess of all; below 0 where those tokens hide some of the alignment,
-    NaN where there is no excess to share out."""
+    """Excess of the part over that of the whole; below 0 where those tokens hide some of the
+    alignment, NaN where there is no excess to share out."""
     interval: tuple[float, float] | None
     """95 % interval of the share over pairs; None where undefined."""
     status: str
@@ -33,22 +37,48 @@ class Decomposition:
 
 
 def decompose(
-    whole: Scores,
-    without: Scores,
+    whole: tuple[Arraylike, Arraylike],
+    part: tuple[Arraylike, Arraylike],
     counts: Integer[np.ndarray, "resamples n"],
     strata: Arraylike | None = None,
+    *,
+    groups: Arraylike | None = None,
 ) -> Decomposition:
-    """The share of the tokens that `without` leaves out, over resampled pairs (`draw_pairs`).
+    """The share of some tokens in the excess of both sides' cosines, over resampled pairs.
 
-    An excess whose interval reaches 0 is not divided by.
+    `part` holds each row's sum over these tokens divided by the number of *all* of the row's
+    tokens, so that `whole - part` is what the others bring; `counts` come from `draw_pairs`. An
+    excess whose interval reaches 0 is not divided by. Raises ValueError where `cosines` does, and
+    for parts of another shape than the whole.
     """
-    tests = pairing_test(whole, strata), pairing_test(without, strata)
-    for name, test in zip(("all tokens", "the others"), tests, strict=True):
-        if test.status != OK:
-            return Decomposition(*tests, np.nan, None, f"{name}: {test.status}")
-    drawn, left = (resample(scores, counts, strata).excess for scores in (whole, without))
+    A, B = taken(*whole)
+    own, other = (side.astype(np.float64) for side in taken(*part))
+    if own.shape != A.shape:
+        raise ValueError(f"parts have shape {own.shape}, wholes {A.shape}")
+    scores = cosines(A, B, groups=groups)
+    if scores.status != OK:
+        nothing = pairing_test(scores, strata)
+        return Decomposition(nothing, nothing, np.nan, None, scores.status)
+    brought = _brought(scores, A.astype(np.float64), B.astype(np.float64), own, other)
+    tests = pairing_test(scores, strata), pairing_test(brought, strata)
+    if tests[0].status != OK:
+        return Decomposition(*tests, np.nan, None, f"all tokens: {tests[0].status}")
+    drawn, carried = (resample(each, counts, strata).excess for each in (scores, brought))
     if tests[0].excess <= 0 or np.nanquantile(drawn, 0.025) <= 0:
         return Decomposition(*tests, np.nan, None, "no excess of matched over scrambled pairs")
-    low, high = np.nanquantile(1 - left / drawn, [0.025, 0.975])
-    share = 1 - tests[1].excess / tests[0].excess
+    low, high = np.nanquantile(carried / drawn, [0.025, 0.975])
+    share = tests[1].excess / tests[0].excess
     return Decomposition(*tests, share, (float(low), float(high)), OK)
+
+
+def _brought(
+    scores: Scores, A: np.ndarray, B: np.ndarray, own: np.ndarray, other: np.ndarray
+) -> Scores:
+    """Half of each part with the other side's whole: its product with itself, and half of both
+    products with the rest."""
+    lengths = [np.linalg.norm(side, axis=1, keepdims=True) for side in (A, B)]
+    (A, own), (B, other) = (
+        (whole / length, part / length)
+        for whole, part, length in zip((A, B), (own, other), lengths, strict=True)
+    )
+    return replace(scores, values=0.5 * (own @ B.T + A @ other.T))

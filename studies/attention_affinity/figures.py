@@ -12,7 +12,6 @@ from studies.attention_affinity.summarising import (
     effect,
     growth,
     reach,
-    resampled_unit,
     strongest,
 )
 from studies.attention_affinity.table import adjusted
@@ -169,7 +168,7 @@ def _distances(found: Measured) -> list[Block]:
     made, places = reach(found), apart(found)
     if made is not None and places is not None:
         said = " and ".join(found.settings.labels[at] for at in places)
-        quantiles = np.nanquantile(made[0], [0.1, 0.5, 0.9], axis=1)
+        quantiles = np.nanquantile(made, [0.1, 0.5, 0.9], axis=1)
         figure = lines(
             {
                 "median head": quantiles[1],
@@ -191,11 +190,7 @@ def _distances(found: Measured) -> list[Block]:
 
 
 def _effect(found: Measured, kind: Kind, averaged: tuple[int, ...]) -> Figure:
-    series, bands = {}, {}
-    for side in found.sides:
-        made = effect(found, kind, side, averaged)
-        series[found.name(side)] = made.mean
-        bands[found.name(side)] = (made.low, made.high)
+    series = {found.name(side): effect(found, kind, side, averaged).mean for side in found.sides}
     last = effect(found, kind, found.main, averaged)
     figure = lines(
         series,
@@ -203,7 +198,6 @@ def _effect(found: Measured, kind: Kind, averaged: tuple[int, ...]) -> Figure:
         title=f"{kind}: mean |z| of each direction with itself, blocks {_span(averaged)}",
         x_title="direction (share of variance)",
         y_title="mean |z| over heads",
-        bands=bands,
         references={
             f"unrelated directions: mean {last.unrelated:.2f}": last.unrelated,
             f"95 % of them below {last.bound:.2f}": last.bound,
@@ -213,8 +207,8 @@ def _effect(found: Measured, kind: Kind, averaged: tuple[int, ...]) -> Figure:
     return Figure(
         figure,
         f"Averaged over all heads of the blocks named{', nearest distance' * (kind == 'QK')}. "
-        f"Bands: 95 % over resampled {resampled_unit(len(averaged))}. The dashed levels are those "
-        f"of unrelated directions through the same heads ({describe(found, found.main)}).",
+        f"The dashed levels are those of unrelated directions through the same heads "
+        f"({describe(found, found.main)}).",
     )
 
 
@@ -226,7 +220,7 @@ def _span(averaged: tuple[int, ...]) -> str:
 
 
 def _growth(found: Measured) -> Figure:
-    ratio, made = growth(found)
+    ratio = growth(found)
     figure = heatmap(
         ratio,
         row_labels=block_labels(found),
@@ -242,7 +236,7 @@ def _growth(found: Measured) -> Figure:
         figure,
         "Standard deviation of the null in the second model over that in the first. Above 1 a "
         "head's logits grew for all vectors alike, which lifts raw differences and is no routing; "
-        f"median {made.value:.3f}.",
+        f"median {np.nanmedian(ratio):.3f}.",
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from interp.claims import Claim, description, finding
-from interp.stats import bootstrap_interval
 from studies.attention_affinity.results import Kind, Measured
 from studies.attention_affinity.routing import DRAWS
 from studies.attention_affinity.summarising import (
@@ -14,7 +13,6 @@ from studies.attention_affinity.summarising import (
     effect,
     growth,
     reach,
-    resampled_unit,
     strongest,
 )
 from studies.attention_affinity.table import adjusted
@@ -62,13 +60,7 @@ def rate(gathered: Gathered) -> float:
 
 def _calibrated(found: Measured) -> Claim:
     gathered = found.gathered["QK", "base"]
-    text, passed, tested = gathered.unrelated.text, gathered.passed, gathered.tested
-    limits = bootstrap_interval(
-        lambda rows: float(passed[rows].sum() / tested[rows].sum()),
-        text,
-        rng=np.random.default_rng(found.settings.seed),
-    )
-    estimate = rate(gathered)
+    tested = gathered.tested
     controls: dict[str, float | str] = {
         "share with p <= .001 (%)": 100 * float(gathered.far.sum() / tested.sum()),
         "of what is written, p <= .05 (%)": 100 * rate(found.gathered["VO", "base"]),
@@ -83,11 +75,10 @@ def _calibrated(found: Measured) -> Claim:
         CALIBRATED,
         "How often unrelated directions pass the null's 5 %.",
         subject=found.subject,
-        estimate=100 * estimate,
-        unit="% of unrelated pairs with p <= .05 (logits)",
-        interval=(100 * limits[0], 100 * limits[1]),
+        estimate=100 * rate(gathered),
+        unit=f"% of {int(tested.sum())} unrelated pairs with p <= .05 (logits), of "
+        f"{len(np.unique(gathered.unrelated.text))} texts",
         null=f"5 %; {_kind_of_null(found)}",
-        exchange=f"text ({len(np.unique(text))})",
         controls=controls,
     )
 
@@ -153,18 +144,16 @@ def _distance(found: Measured) -> Claim:
     said = [found.settings.distances[at] for at in places] if places else []
     worst = ""
     if made is not None:
-        by_block = np.nanmedian(made[0], axis=1)
+        by_block = np.nanmedian(made, axis=1)
         at = int(np.nanargmin(by_block))
         worst = f"{by_block[at]:.2f} in block {found.settings.blocks[at]}"
     return description(
         DISTANCE,
         "How alike a head ranks these pairs at two distances.",
         subject=found.subject,
-        estimate=None if made is None else made[1].value,
+        estimate=None if made is None else np.nanmedian(made),
         unit=f"correlation of logits at distances {' and '.join(map(str, said))}, median head",
-        interval=None if made is None else made[1].interval,
         null="1, where the distance plays no part (exactly so without rotary embedding)",
-        exchange=resampled_unit(len(found.settings.blocks)),
         controls={"least median of a block": worst} if worst else {},
         needs="two distances apart" if made is None else "",
     )
@@ -238,13 +227,13 @@ def _growth(found: Measured) -> Claim:
     statement = f"How much wider {change(found).lower()} made logits of unrelated vectors spread."
     if found.other is None:
         return description(CHANGED, statement, subject=found.subject, needs=SECOND)
-    ratio, made = growth(found)
+    ratio = growth(found)
     low, high = np.nanquantile(ratio, [0.05, 0.95])
     return description(
         CHANGED,
         statement,
         subject=found.subject,
-        estimate=made.value,
+        estimate=np.nanmedian(ratio),
         unit="ratio of the nulls' standard deviations, median head",
         null="1; it says nothing of which directions are meant",
         controls={"5 % to 95 % of heads": f"{low:.3g} to {high:.3g}"},
@@ -264,15 +253,12 @@ def _largest(found: Measured, averaged: Averaged) -> Claim:
         subject=found.subject,
         estimate=made.mean[at],
         unit=f"mean |z| of {of} of {names[at]} with itself, blocks {averaged[0]} to {averaged[-1]}",
-        interval=(made.low[at], made.high[at]),
         null=f"unrelated directions {made.unrelated:.2f}, 95 % below {made.bound:.2f}; as to which "
         f"leads, chance is 1 in {len(names)}, so that this alone could not be told from chance",
         controls={
             "largest": f"{names[top]}, {made.mean[top]:.2f}",
-            f"{names[at]} leads in (% of resamples)": 100 * made.leads[at],
             "largest in VO": f"{names[int(flow.mean.argmax())]}, {flow.mean.max():.2f}",
         },
-        exchange=f"{resampled_unit(len(averaged))}, of one network: no sample of others",
         needs="shares of variance of several directions" if first is None else "",
     )
 

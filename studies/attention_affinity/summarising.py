@@ -3,15 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from studies.attention_affinity.results import Kind, Measured, Side
 from studies.attention_affinity.unrelated import strength
-
-RESAMPLES = 1000
-"""Resamples of blocks, or of heads where there are few blocks."""
-ENOUGH = 5
-"""Blocks from which on whole blocks are resampled."""
 
 
 @dataclass(frozen=True)
@@ -90,39 +85,12 @@ def alone(
     return np.diagonal(values[..., 0], axis1=2, axis2=3)
 
 
-def resampled_unit(n_blocks: int) -> str:
-    """What `resampled` draws anew."""
-    return "heads" if n_blocks < ENOUGH else "blocks"
-
-
-def resampled(n_blocks: int, heads: int, *, seed: int) -> Int[np.ndarray, "resamples cells"]:
-    """Flat (block, head) cells, whole blocks drawn anew; heads where blocks are few."""
-    rng = np.random.default_rng(seed)
-    cells = np.arange(n_blocks * heads).reshape(n_blocks, heads)
-    if n_blocks < ENOUGH:
-        return rng.choice(cells.ravel(), size=(RESAMPLES, cells.size))
-    drawn = rng.integers(n_blocks, size=(RESAMPLES, n_blocks))
-    return cells[drawn].reshape(RESAMPLES, -1)
-
-
-def interval(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    """95 % of the resamples."""
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
 @dataclass(frozen=True)
 class Effect:
     """Mean |z| of self pairs by direction, over heads of chosen blocks."""
 
     mean: Float[np.ndarray, " n"]
-    """By direction."""
-    low: Float[np.ndarray, " n"]
-    """Lower limit over resampled blocks, or heads where blocks are few."""
-    high: Float[np.ndarray, " n"]
-    """Upper limit."""
-    leads: Float[np.ndarray, " n"]
-    """Share of the resamples in which each is the largest."""
+    """By direction. The blocks of one network are no sample of others: it has no limits."""
     unrelated: float
     """Mean of unrelated directions."""
     bound: float
@@ -133,33 +101,15 @@ def effect(found: Measured, kind: Kind, side: Side, blocks: tuple[int, ...]) -> 
     """Effect by direction over the chosen blocks."""
     at = [found.settings.blocks.index(block) for block in blocks]
     size = np.abs(alone(found.cells[kind, side].z)[at])  # [blocks, heads, n]
-    draws = resampled(*size.shape[:2], seed=found.settings.seed)
-    flat = size.reshape(-1, size.shape[-1])
-    means = flat[draws].mean(axis=1)
-    leads = np.bincount(means.argmax(axis=1), minlength=size.shape[-1]) / len(means)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
     strangers = np.abs(found.gathered[kind, side].self_z[at]).mean(axis=(0, 1))
     bound = float(np.quantile(strangers, 0.95))
-    return Effect(flat.mean(axis=0), low, high, leads, float(strangers.mean()), bound)
+    return Effect(size.mean(axis=(0, 1)), float(strangers.mean()), bound)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval."""
-
-    value: float
-    """The estimate."""
-    interval: tuple[float, float]
-    """95 % over the same resamples."""
-
-
-def growth(found: Measured) -> tuple[Float[np.ndarray, "blocks heads"], Estimate]:
+def growth(found: Measured) -> Float[np.ndarray, "blocks heads"]:
     """Spread of the tuned model's logits on unrelated vectors over the base model's, by head, at
-    the first distance; and its median."""
-    ratio = found.spreads["instruct"] / found.spreads["base"]
-    draws = resampled(*ratio.shape, seed=found.settings.seed)
-    medians = np.nanmedian(ratio.ravel()[draws], axis=1)
-    return ratio, Estimate(float(np.nanmedian(ratio)), interval(medians))
+    the first distance."""
+    return found.spreads["instruct"] / found.spreads["base"]
 
 
 def apart(found: Measured) -> tuple[int, int] | None:
@@ -171,9 +121,9 @@ def apart(found: Measured) -> tuple[int, int] | None:
     return distances.index(near), distances.index(far)
 
 
-def reach(found: Measured) -> tuple[Float[np.ndarray, "blocks heads"], Estimate] | None:
-    """Correlation, by head of the base model, of cross pairs' logits at two distances; and its
-    median. None with one distance, or fewer than three cross pairs."""
+def reach(found: Measured) -> Float[np.ndarray, "blocks heads"] | None:
+    """Correlation, by head of the base model, of cross pairs' logits at two distances. None with
+    one distance, or fewer than three cross pairs."""
     places, n = apart(found), len(found.directions)
     if places is None or n < 3:
         return None
@@ -182,7 +132,4 @@ def reach(found: Measured) -> tuple[Float[np.ndarray, "blocks heads"], Estimate]
     near, far = (part - part.mean(axis=-1, keepdims=True) for part in (near, far))
     size = np.sqrt((near**2).sum(axis=-1) * (far**2).sum(axis=-1))
     with np.errstate(invalid="ignore"):  # a head that gives every pair one logit has none
-        correlation = (near * far).sum(axis=-1) / size
-    draws = resampled(*correlation.shape, seed=found.settings.seed)
-    medians = np.nanmedian(correlation.ravel()[draws], axis=1)
-    return correlation, Estimate(float(np.nanmedian(correlation)), interval(medians))
+        return (near * far).sum(axis=-1) / size

@@ -25,10 +25,10 @@ def summary(found: Measured, made: list[Claim]) -> list[str]:
             f"{best.z:+.1f} standard deviations."
         )
     if found.other is not None:
-        _, grown = growth(found)
+        grown = np.nanmedian(growth(found))
         texts.append(
-            f"On unrelated vectors the second model's logits spread {grown.value:.3f} times as "
-            "wide as the first's in the median head. z divides by each model's own spread; the "
+            f"On unrelated vectors the second model's logits spread {grown:.3f} times as wide as "
+            "the first's in the median head. z divides by each model's own spread; the "
             "difference's z by the spread of the difference."
         )
     narrow = {w for w in found.windows if w is not None and -min(found.settings.distances) >= w}

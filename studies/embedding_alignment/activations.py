@@ -23,6 +23,8 @@ class Sides:
     """Activations [text, pooling, d], the first language's texts before the second's."""
     n_layers: int
     """Blocks of the model."""
+    vectors: tuple[Float[np.ndarray, "types_1 d"], Float[np.ndarray, "types_2 d"]]
+    """Each language's tokens in the embedding matrix, in the order of `Poolings.types`."""
 
     @property
     def depths(self) -> tuple[str, ...]:
@@ -63,4 +65,7 @@ def read(model: TransformerBridge, poolings: Poolings, *, stores: Stores) -> Sid
         ],
         rule=poolings.rules,
     )
-    return Sides(store, model.cfg.n_layers)
+    first, second = (
+        model.W_E[types.ids].detach().float().cpu().numpy() for types in poolings.types
+    )
+    return Sides(store, model.cfg.n_layers, (first, second))

@@ -8,7 +8,7 @@ from interp.plots import heatmap, lines, scatter
 from interp.report import Figure, Section
 from studies.embedding_alignment import tables
 from studies.embedding_alignment.activations import SITES
-from studies.embedding_alignment.measuring import MAPPED, RANKS, Measured, interval
+from studies.embedding_alignment.measuring import MAPPED, RANKS, Measured
 from studies.embedding_alignment.reading import (
     best_block,
     gains,
@@ -69,7 +69,7 @@ def _curves(found: Measured) -> Figure:
 
 
 def _band(found: Measured, pooling: str) -> tuple[np.ndarray, np.ndarray]:
-    limits = np.array([interval(column) for column in found.draws(pooling).T])
+    limits = np.array([found.cell(d, pooling).interval for d in range(len(found.depths))])
     return limits[:, 0], limits[:, 1]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from interp.alignment import OK, Decomposition, Pairing
 from interp.claims import Claim, description, finding
-from studies.embedding_alignment.measuring import Measured, interval
+from studies.embedding_alignment.measuring import Measured
 from studies.embedding_alignment.reading import (
     gains,
     increments,
@@ -59,7 +59,7 @@ def _free(found: Measured) -> Claim:
         subject=found.model,
         estimate=cell.stratified.z,
         unit="z within categories",
-        interval=interval(cell.resampled.z),
+        interval=cell.interval,
         null=_null(cell.stratified),
         controls={
             "z without categories": cell.plain.z,
@@ -68,9 +68,20 @@ def _free(found: Measured) -> Claim:
             "retrieval@1 among all, language means removed": cell.retrieval[1, False, True].matched,
         },
         primary=True,
-        exchange=exchanged(found),
-        tests={"partners exchanged within categories": cell.stratified.p},
+        exchange=f"{exchanged(found)}; and token ({_distinct(found, 'mean')})",
+        tests={"partners exchanged within categories": cell.stratified.p, **_dealt(found, "mean")},
     )
+
+
+def _dealt(found: Measured, pooling: str) -> dict[str, tuple[float, float]]:
+    """Words recur in texts: what holds for these pairs must hold for these words as well."""
+    test = found.dictionary[pooling]
+    return {} if test is None else {"vectors dealt to other tokens": (test.p, test.floor)}
+
+
+def _distinct(found: Measured, pooling: str) -> int:
+    """Different tokens of the second language in a pooling."""
+    return int(found.poolings.types[1].weights[pooling].any(axis=0).sum())
 
 
 def _last_token(found: Measured) -> Claim:
@@ -82,14 +93,16 @@ def _last_token(found: Measured) -> Claim:
         subject=found.model,
         estimate=cell.stratified.z,
         unit="z within categories",
-        interval=interval(cell.resampled.z) if defined else None,
+        interval=cell.interval if defined else None,
         null=_null(cell.stratified) if defined else why_undefined(found, 0, "last"),
         controls={
             "z without categories": cell.plain.z,
             "texts end in": last_tokens(found),
         },
         exchange=exchanged(found),
-        tests={"partners exchanged within categories": cell.stratified.p} if defined else {},
+        tests={"partners exchanged within categories": cell.stratified.p, **_dealt(found, "last")}
+        if defined
+        else {},
         needs="" if defined else "last tokens that differ within some category",
     )
 
@@ -100,12 +113,13 @@ def _carried(found: Measured) -> Claim:
     languages = found.pairs.languages
     return description(
         SHARED,
-        "What the raw embeddings' alignment loses without the tokens that both texts contain.",
+        "What tokens that both texts contain bring to the raw embeddings' alignment.",
         subject=found.model,
         estimate=share.share,
         unit="of the excess cosine within categories",
         interval=share.interval,
-        null="what is kept by them alone is another number: an excess of cosines does not add up",
+        null="0 for tokens that bring nothing; with the other tokens' share it makes 1, products "
+        "of both kinds belonging half to each",
         needs="" if share.interval else f"a share ({share.status})",
         controls={
             "share without categories": _said(plain),
@@ -126,20 +140,27 @@ def _said(share: Decomposition) -> str:
 
 def _words(found: Measured) -> Claim:
     """Tokens that the texts do not share, in the raw embedding: what translation alone can give."""
-    at = found.cell(0, "specific")
+    at, dealt = found.cell(0, "specific"), found.dictionary["specific"]
     blocks = found.adjusted()[1:-1, POOLINGS.index("specific")] <= LEVEL
-    return description(
+    defined = at.centred.status == OK and dealt is not None
+    return finding(
         SHARED,
-        "What words that only one of the languages has align in the raw embeddings.",
+        "Words that only one of the languages has align in the raw embeddings.",
         subject=found.model,
-        estimate=at.centred.z,
-        unit="z within categories, language means removed",
-        null=f"pairs scrambled within categories, p {at.centred.p:.2g}; with the means, whose "
-        f"share in a text falls with the length of its words, p {at.stratified.p:.2g}. Both count "
-        "texts, and words recur in texts: dictionaries dealt anew give p <= .05 in 15 % of cases",
-        exchange="pair of texts; of words, whose number is what counts, there are fewer",
+        estimate=dealt.z if defined and dealt is not None else None,
+        unit="standard deviations above dictionaries dealt anew, within categories, language means "
+        "removed",
+        null="the second language's vectors dealt to other tokens of their kind"
+        if defined
+        else at.centred.status,
+        exchange=f"token ({_distinct(found, 'specific')}); and {exchanged(found)}",
+        tests={"partners exchanged within categories": at.centred.p, **_dealt(found, "specific")}
+        if defined
+        else {},
+        needs="" if defined else "words of one language in three pairs of a category",
         controls={
-            "z with language means": at.stratified.z,
+            "z by pairs of texts": at.centred.z,
+            "the same with language means": at.stratified.z,
             "blocks where they align": f"{int(blocks.sum())} of {found.sides.n_layers} "
             "(there they may have read the numbers)",
         },
@@ -236,16 +257,15 @@ def summary(found: Measured, made: list[Claim]) -> list[str]:
 
 
 def _origin(found: Measured) -> str:
-    share, words = found.shares[0], found.cell(0, "specific").centred
+    share, words = found.shares[0], found.dictionary["specific"]
     said = f"no share can be given ({share.status})."
     if share.status == OK:
         said = (
             f"shared tokens carry {_said(share)} of it, words and marks of one language the rest."
         )
-    if words.status != OK:
-        return f"{said} Words of one language: {words.status}."
-    aligned = "align" if words.p <= LEVEL else "do not align"
+    if words is None:
+        return said
     return (
-        f"{said} Without the languages' means, words that only one language has {aligned} "
-        f"(z {words.z:.1f})."
+        f"{said} Words that only one language has, without the languages' means, stand "
+        f"{words.z:.1f} standard deviations above dictionaries dealt anew."
     )

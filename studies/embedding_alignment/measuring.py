@@ -12,10 +12,12 @@ from tqdm import tqdm
 from interp.alignment import (
     Components,
     Decomposition,
+    DictionaryTest,
     Pairing,
     Resampled,
     cosines,
     decompose,
+    dictionary_test,
     draw_pairs,
     heldout_procrustes,
     hits,
@@ -24,16 +26,19 @@ from interp.alignment import (
     principal_components,
     resample,
 )
-from interp.stats import fdr
+from interp.stats import fdr, simultaneous_band
 from studies.embedding_alignment.activations import SITES, Sides
 from studies.embedding_alignment.problems import Pairs
-from studies.embedding_alignment.tokens import POOLINGS, Poolings
+from studies.embedding_alignment.tokens import POOLINGS, SPELT, Poolings
 
 REFITS = 39
 """Re-pairings by which the rotation of held-out pairs is judged; each is fitted in every fold."""
 
 RANKS = (1, 5)
 """k of retrieval@k."""
+
+DICTIONARIES = 999
+"""Dictionaries dealt anew; each is a product of counts and vectors."""
 
 MAPPED = ("last", "mean", "rest", "unshared")
 """Poolings for which a rotation between the languages is fitted."""
@@ -78,6 +83,14 @@ class Cell:
     resampled: Resampled
     """`stratified` on resampled pairs."""
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % limits of the stratified z over pairs, as far from it on both sides: resampled z
+        lie too high where pairs align well, and their percentiles cover 85 %."""
+        z = np.array([self.stratified.z])
+        low, high = simultaneous_band(z, self.resampled.z[:, None])
+        return float(low[0]), float(high[0])
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -102,6 +115,9 @@ class Measured:
     """What shared tokens carry of the mean pooling's excess within categories, by depth."""
     plain_shares: tuple[Decomposition, ...]
     """The same with pairs scrambled among all."""
+    dictionary: Mapping[str, DictionaryTest | None]
+    """By pooling of `SPELT`, the vectors of tokens within categories against dictionaries dealt
+    anew, words of one language without their language's mean; None for fewer than three pairs."""
 
     @property
     def depths(self) -> tuple[str, ...]:
@@ -168,13 +184,41 @@ def measure(
             components.append(
                 principal_components(*sets["mean"], pairs.category, groups=np.arange(len(pairs)))
             )
-            chosen = defined["unshared"]
-            shares.append(_share(sets, chosen, draws, pairs.category))
-            plain_shares.append(_share(sets, chosen, draws, None))
+            shares.append(_share(sets, poolings, draws, pairs.category))
+            plain_shares.append(_share(sets, poolings, draws, None))
     return Measured(
         model, sides, pairs, poolings, cells, rotated,
         tuple(components), tuple(shares), tuple(plain_shares),
+        {name: _dictionary(name, sides, pairs, poolings, defined[name], settings)
+         for name in SPELT},
     )  # fmt: skip
+
+
+def _dictionary(
+    pooling: str,
+    sides: Sides,
+    pairs: Pairs,
+    poolings: Poolings,
+    defined: Bool[np.ndarray, " n"],
+    settings: Settings,
+) -> DictionaryTest | None:
+    if defined.sum() < 3:
+        return None
+    used, kinds = [], []
+    for types, vectors in zip(poolings.types, sides.vectors, strict=True):
+        weights = types.weights[pooling][defined]
+        some = weights.any(axis=0)
+        used.append((weights[:, some], vectors[some]))
+        kinds.append(types.kinds[some])
+    return dictionary_test(
+        used[0],
+        used[1],
+        kinds[1],
+        pairs.category[defined],
+        centre=pooling == "specific",
+        n_permutations=DICTIONARIES,
+        seed=settings.seed,
+    )
 
 
 def _cell(
@@ -240,20 +284,19 @@ def _rotated(
 
 def _share(
     sets: dict[str, Rows],
-    defined: Bool[np.ndarray, " n"],
+    poolings: Poolings,
     draws: Draws,
     category: Shaped[np.ndarray, " n"] | None,
 ) -> Decomposition:
-    if defined.sum() < 3:
-        none = _undefined(int(defined.sum()))
-        return Decomposition(none, none, np.nan, None, none.status)
-    own = np.arange(int(defined.sum()))
-    whole, without = (
-        cosines(*(side[defined] for side in sets[name]), groups=own)
-        for name in ("mean", "unshared")
-    )
-    strata = None if category is None else category[defined]
-    return decompose(whole, without, draws[:, defined], strata)
+    """What shared tokens bring to the mean over tokens; nothing to a text that has none."""
+    fraction = poolings.shared_fraction[..., None]
+    part = [
+        np.where(weight > 0, weight * shared, 0.0)
+        for weight, shared in zip(fraction, sets["shared"], strict=True)
+    ]
+    # no two pairs are one text, whatever a shallow depth tells apart
+    own = np.arange(len(part[0]))
+    return decompose(sets["mean"], (part[0], part[1]), draws, category, groups=own)
 
 
 def _row(cell: Cell) -> dict[str, object]:
@@ -263,18 +306,10 @@ def _row(cell: Cell) -> dict[str, object]:
         row |= {
             f"{prefix}{name}": getattr(test, name) for name in ("matched", "expected", "z", "p")
         }
-    low, high = interval(cell.resampled.z)
+    low, high = cell.interval
     row |= {"z_low": low, "z_high": high, "status": cell.stratified.status}
     row |= {"silent": ", ".join(cell.stratified.silent), "cka": cell.cka}
     for (k, back, without), test in cell.retrieval.items():
         name = f"retrieval_{k}{'_back' if back else ''}{'_centred' if without else ''}"
         row[name] = test.matched
     return row | {"norm_first": cell.norms[0], "norm_second": cell.norms[1]}
-
-
-def interval(draws: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    """95 % of the resamples; NaN where a tenth or more of them are undefined."""
-    if len(draws) == 0 or np.isnan(draws).mean() >= 0.1:
-        return np.nan, np.nan
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from interp.report import Table
-from studies.embedding_alignment.measuring import Measured, interval
+from studies.embedding_alignment.measuring import Measured
 from studies.embedding_alignment.reading import best_block
 from studies.embedding_alignment.tokens import same_last
 
@@ -17,7 +17,7 @@ def landmarks(found: Measured) -> Table:
     for depth in dict.fromkeys((0, 1, best, last, last + 1)):
         for pooling in ("last", "mean", "unshared"):
             cell = found.cell(depth, pooling)
-            low, high = interval(cell.resampled.z)
+            low, high = cell.interval
             rows.append(
                 {
                     "depth": found.depths[depth],

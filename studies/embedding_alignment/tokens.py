@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from transformers import PreTrainedTokenizerFast
 
 from interp.positions import Piece, Sample, Span, Spans, pieces
@@ -41,6 +41,9 @@ POOLINGS = ("last", "mean", "rest", "shared", "unshared", "specific", "numeric")
 
 RULES = {pooling: "last" if pooling == "last" else "mean" for pooling in POOLINGS}
 """Which of a pooling's tokens are read, as `interp.extract.extract` takes it."""
+
+SPELT = ("last", "mean", "specific")
+"""Poolings whose tokens are counted, for claims about the vectors of tokens."""
 
 GROUPS = ("language-specific", "shared letters", "numeric", "symbols", "space", "special")
 """Kinds of token that are counted; special are those without a character."""
@@ -66,7 +69,22 @@ class Poolings:
     how many of these some pair shares (`distinct_shared`); tokens in a text on average
     (`per_text`)."""
     shared_fraction: Float[np.ndarray, "2 n"]
-    """Share of each text's tokens, special ones apart, that are shared, by language and pair."""
+    """Share of the tokens of each text's `mean` pooling that are shared, by language and pair."""
+    types: tuple["Types", "Types"]
+    """The different tokens of each language."""
+
+
+@dataclass(frozen=True)
+class Types:
+    """The different tokens of one language's texts, and how each text is made of them."""
+
+    ids: Int[np.ndarray, " types"]
+    """Their ids."""
+    kinds: Shaped[np.ndarray, " types"]
+    """What each is made of, and whether half of the texts of some category have it: such tokens
+    make templates, the others what the texts say."""
+    weights: Mapping[str, Float[np.ndarray, "n types"]]
+    """By pooling of `SPELT`, each token's share of each text's; zeros where a text has none."""
 
 
 def kind(text: str) -> Kind:
@@ -120,12 +138,34 @@ def pool(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> Poolings:
                     f"{pairs.languages[side]} text {text[:60]!r}"
                 )
             samples.append(Sample(text, {name: span or end for name, span in spans.items()}))
-            sizes = [len(part.piece.ids) for part in row]
-            fraction[side, pair] = np.average([part.shared for part in row], weights=sizes)
+            read = _chosen("mean", row)
+            sizes = [len(part.piece.ids) for part in read]
+            fraction[side, pair] = np.average([part.shared for part in read], weights=sizes)
         ends = [[part.piece.text for part in row if part.visible][-1] for row in parts[side]]
         last.append(tuple(ends))
     counts = _counts(tokenizer, pairs, parts)
-    return Poolings(samples, defined, RULES, (last[0], last[1]), counts, fraction)
+    first, second = (_types(rows, pairs.category) for rows in parts)
+    return Poolings(samples, defined, RULES, (last[0], last[1]), counts, fraction, (first, second))
+
+
+def _types(rows: list[list[_Part]], category: Shaped[np.ndarray, " n"]) -> Types:
+    """The tokens of one language, from the pieces of its texts."""
+    kinds = {token: part.kind for row in rows for part in row for token in part.piece.ids}
+    ids = np.array(sorted(kinds))
+    weights = {name: np.zeros((len(rows), len(ids))) for name in SPELT}
+    for name, of in weights.items():
+        for text, row in enumerate(rows):
+            read = [token for part in _chosen(name, row) for token in part.piece.ids]
+            read = read[-1:] if RULES[name] == "last" else read
+            np.add.at(of[text], np.searchsorted(ids, read), 1 / max(len(read), 1))
+    holds = weights["mean"] > 0
+    common = [holds[category == name].mean(axis=0) for name in np.unique(category)]
+    template = np.max(common, axis=0) >= 0.5
+    named = [
+        f"{kinds[token]} {'of a template' if often else 'of the text'}"
+        for token, often in zip(ids.tolist(), template, strict=True)
+    ]
+    return Types(ids, np.array(named), weights)
 
 
 def _parts(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> list[list[list[_Part]]]:
@@ -148,20 +188,30 @@ def _part(piece: Piece, partner: set[tuple[int, ...]]) -> _Part:
 
 def _span(pooling: str, row: Sequence[_Part]) -> Spans | None:
     """The characters that a pooling reads; None where it has none."""
-    visible = [part for part in row if part.visible]
+    chosen = _chosen(pooling, row)
+    if not chosen:
+        return None
+    if pooling in ("last", "mean", "rest"):
+        return chosen[0].piece.span[0], chosen[-1].piece.span[1]
+    spans: tuple[Span, ...] = tuple(part.piece.span for part in chosen)
+    return spans
+
+
+def _chosen(pooling: str, row: Sequence[_Part]) -> list[_Part]:
+    """The pieces that a pooling reads, from the first visible one to the last."""
+    visible = [number for number, part in enumerate(row) if part.visible]
     start = {"last": len(visible) - 1, "mean": 0, "rest": 1}.get(pooling)
     if start is not None:
         if not 0 <= start < len(visible):
-            return None
-        return visible[start].piece.span[0], visible[-1].piece.span[1]
-    chosen = {
-        "shared": [part for part in visible if part.shared],
-        "unshared": [part for part in visible if not part.shared],
-        "specific": [part for part in visible if part.group == "language-specific"],
-        "numeric": [part for part in visible if part.kind == "numeric"],
+            return []
+        return list(row[visible[start] : visible[-1] + 1])
+    seen = [row[number] for number in visible]
+    return {
+        "shared": [part for part in seen if part.shared],
+        "unshared": [part for part in seen if not part.shared],
+        "specific": [part for part in seen if part.group == "language-specific"],
+        "numeric": [part for part in seen if part.kind == "numeric"],
     }[pooling]
-    spans: tuple[Span, ...] = tuple(part.piece.span for part in chosen)
-    return spans or None
 
 
 def _counts(
