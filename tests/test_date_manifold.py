@@ -89,9 +89,7 @@ def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
     found, claims = _detect("age", "figure")
     assert _survivors(found) == {(ROWS[SHOWN], "[age]"), (ROWS[SHOWN], "age")}
     assert _verdict(claims, "The word [age] carries the age") == "supported"
-    assert _verdict(claims, "At [age] the age is a line and not a lookup table of decades") == (
-        "supported"
-    )
+    assert _verdict(claims, "At [age] the decades lie in their order") == "supported"
     table = found.table()
     assert "left_out_r2" in table and not {"kfold_error", "left_out_error"} & set(table)
 
@@ -100,7 +98,7 @@ def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
     ("task", "word", "said"),
     [
         ("birthday", "[month]", ["At [month] neighbouring", "At [month] the months lie"]),
-        ("age", "[age]", ["At [age] the age is a line and not"]),
+        ("age", "[age]", ["At [age] the decades lie in"]),
     ],
 )
 def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, said):

@@ -1,29 +1,30 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
+from interp.smds.chain import ChainTest, chain_test
 from interp.smds.cycle import CycleTest, cycle_test
 from interp.smds.discovery import Discovery, discover
 from interp.smds.ellipse import Ellipse, ellipse
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
-from interp.smds.roundness import Roundness, roundness
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
 from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
 from interp.smds.within import WithinCategory, within_category
 
 __all__ = [
     "SHAPES",
+    "ChainTest",
     "CycleTest",
     "Discovery",
     "Ellipse",
     "LeaveOut",
-    "Roundness",
     "SMDSGrid",
     "Shape",
     "SubspaceSimilarity",
     "SupervisedMDS",
     "WithinCategory",
     "as_shape",
+    "chain_test",
     "cycle_test",
     "discover",
     "ellipse",
@@ -31,7 +32,6 @@ __all__ = [
     "ideal_coordinates",
     "ideal_distances",
     "line",
-    "roundness",
     "smds_grid",
     "subspace_similarity",
     "within_category",

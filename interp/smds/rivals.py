@@ -32,9 +32,12 @@ Square = Float[np.ndarray, "category category"]
 Draws = Float[np.ndarray, " draw"]
 
 
-def order_statistic(levelled: Square, orders: Orders) -> Draws:
-    """<C, A> with the categories' places exchanged by each order."""
-    frame = circle_frame(len(levelled))[orders]
+def order_statistic(
+    levelled: Square, orders: Orders, frame: Float[np.ndarray, "category k"] | None = None
+) -> Draws:
+    """<C, A> with the categories' places exchanged by each order; C of the circle, or of another
+    frame."""
+    frame = (circle_frame(len(levelled)) if frame is None else frame)[orders]
     return np.einsum("bik,ij,bjk->b", frame, levelled, frame, optimize=True)
 
 
@@ -99,11 +102,14 @@ def spelling_kernels(names: Sequence[str]) -> Float[np.ndarray, "kernel category
 
 
 def spelling_statistic(
-    levelled: Square, kernels: Float[np.ndarray, "kernel category category"], orders: Orders
+    levelled: Square,
+    kernels: Float[np.ndarray, "kernel category category"],
+    orders: Orders,
+    frame: Float[np.ndarray, "category k"] | None = None,
 ) -> Draws:
-    """Partial correlation over pairs of A with the circle's kernel, given spelling, with the
-    kernel's residual reordered (double semi-partialling, Dekker et al. 2007)."""
-    frame = circle_frame(len(levelled))
+    """Partial correlation over pairs of A with the kernel of the circle, or of another frame, given
+    spelling, with the kernel's residual reordered (double semi-partialling, Dekker et al. 2007)."""
+    frame = circle_frame(len(levelled)) if frame is None else frame
     return _partial(levelled, (frame @ frame.T)[None], kernels, orders)
 
 

@@ -1,23 +1,24 @@
-"""Do neighbouring categories lie side by side, and do all of them lie on a circle?
+"""Do categories lie side by side as their neighbours do, and all of them on a circle or a line?
 
 The category means of a word, at every depth from 25 to 75 %, are held to what else would bring
 neighbours together: clusters of seasons or halves, an open chain, one axis, names spelled alike,
 and compounds of those (`interp.smds.cycle_test`). Places within a category, such as the day within
 the month, are asked for apart (`interp.smds.within_category`): a word that knows its month alone
-predicts the date to R2 .98.
+predicts the date to R2 .98. Quantities that do not return, such as ages, are asked for their order
+instead (`interp.smds.chain_test`).
 """
 
 from collections import Counter
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from interp.arrays import group_means
 from interp.claims import Claim, description, finding
 from interp.positions import stretches
 from interp.report import Section, Table
-from interp.smds import CycleTest, cycle_test, within_category
+from interp.smds import CycleTest, chain_test, cycle_test, within_category
 from interp.smds.within import TARGETS
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection
@@ -25,6 +26,9 @@ from studies.date_manifold.scoring import NOUNS, Part, Read, Settings, exchanged
 
 ORDERS, WITHIN = 999, 499
 """Draws of a null over whole orders of the categories, and within clusters of them."""
+
+FEWEST = 4
+"""Categories below which there is no order to test."""
 
 Cells = list[tuple[str, Float[np.ndarray, "n d"]]]
 
@@ -39,6 +43,9 @@ def investigate(found: Detection, read: Read, data: Dataset, settings: Settings)
             cells[word].append((depth, activations[data.words.index(word)]))
     claims, frames, columns = [], [], {}
     for word in words:
+        if data.period is None:
+            claims.append(_in_order(found.layout.model, word, cells[word], data, settings))
+            continue
         missing = lacking(data)
         test = None if missing else tested(cells[word], data, settings)
         claims += geometry(found.layout.model, word, test, data, missing)
@@ -60,9 +67,7 @@ def investigate(found: Detection, read: Read, data: Dataset, settings: Settings)
 
 
 def lacking(data: Dataset) -> str:
-    """What the test of a cycle lacks; "" where nothing."""
-    if data.period is None:
-        return "a quantity that returns"
+    """What the test of an order lacks; "" where nothing."""
     rows = np.bincount(data.category, minlength=len(data.categories))
     if not rows.all():
         return f"a text of each {data.category_noun}; {int((rows == 0).sum())} have none"
@@ -70,17 +75,58 @@ def lacking(data: Dataset) -> str:
 
 
 def tested(cells: Cells, data: Dataset, settings: Settings) -> CycleTest:
-    """The test at every depth; texts of one group count once."""
-    _, first, member = np.unique(data.group, return_index=True, return_inverse=True)
-    averaged = [(depth, group_means(X, member)) for depth, X in cells]
+    """The test at every depth."""
+    averaged, category = by_fact(cells, data)
     return cycle_test(
         averaged,
-        data.category[first],
+        category,
         names=written_names(data),
         n_categories=len(data.categories),
         n_orders=ORDERS,
         n_within=WITHIN,
         seed=settings.seed,
+    )
+
+
+def by_fact(cells: Cells, data: Dataset) -> tuple[Cells, Int[np.ndarray, " group"]]:
+    """Texts of one group count once."""
+    _, first, member = np.unique(data.group, return_index=True, return_inverse=True)
+    return [(depth, group_means(X, member)) for depth, X in cells], data.category[first]
+
+
+def _in_order(model: str, word: str, cells: Cells, data: Dataset, settings: Settings) -> Claim:
+    """The one finding about a quantity that does not return."""
+    noun, many = data.category_noun, f"{data.category_noun}s"
+    question = f"Is it a {NOUNS['linear']} or a lookup table?"
+    statement = f"At {word} the {many} lie in their order, as no lookup table or sorts explain."
+    exchange = f"{noun} ({len(data.categories)})"
+    few = "" if len(data.categories) >= FEWEST else f"{FEWEST} {many}"
+    if missing := few or lacking(data):
+        return finding(
+            question, statement, tests={}, exchange=exchange, needs=missing, subject=model
+        )
+    averaged, category = by_fact(cells, data)
+    test = chain_test(
+        averaged,
+        category,
+        names=written_names(data),
+        n_categories=len(data.categories),
+        n_orders=ORDERS,
+        seed=settings.seed,
+    )
+    depth = test.best()
+    return finding(
+        question,
+        statement,
+        subject=model,
+        estimate=float(test.share[depth]),
+        unit=f"of the squared distances of {noun} means lie along their order at "
+        f"{test.depths[depth]}",
+        null=f"a lookup table has {1 / (len(data.categories) - 1):.2f}; each rival by its own "
+        f"orders of the {many}",
+        exchange=exchange,
+        selection=f"the depth, of {len(test.depths)}: each p is corrected over them (max-T)",
+        tests={name: (float(p[depth]), test.floor[name]) for name, p in test.p.items()},
     )
 
 
@@ -105,8 +151,6 @@ def geometry(
     model: str, word: str, test: CycleTest | None, data: Dataset, missing: str
 ) -> list[Claim]:
     """Two findings about one word: neighbours are alike, and all lie on a circle."""
-    if data.period is None:
-        return []
     noun, many = data.category_noun, f"{data.category_noun}s"
     said = {
         False: f"At {word} neighbouring {many} are alike, as no single rival explains.",
@@ -162,7 +206,8 @@ def _within(model: str, word: str, cells: Cells, data: Dataset, settings: Settin
     """Whether a word holds the place within its category; nothing where categories are values."""
     groups = {name: len(set(data.group[data.category == name])) for name in set(data.category)}
     values = {name: len(set(data.label[data.category == name])) for name in set(data.category)}
-    if data.period is None or min(groups.values()) < 2 or min(values.values()) < 2:
+    assert data.period is not None
+    if min(groups.values()) < 2 or min(values.values()) < 2:
         return []
     noun, unit = data.category_noun, data.unit.removesuffix("s") or "place"
     made = within_category(

@@ -74,7 +74,6 @@ def claims(
     made = [
         _survivors(found, data),
         *(_present(found, places[word], data, tests.get(word)) for word in words),
-        *(_geometric(found, places[word], data) for word in words),
         _beyond_embedding(found, places[data.source], embedding, data),
     ]
     made += [_not_by_copies(found, places[word], data) for word in words]
@@ -148,35 +147,6 @@ def category_means(data: Dataset) -> Float[np.ndarray, "n k"]:
     truth = ideal(data)
     own = np.eye(len(data.categories))[data.category]
     return own @ (own.T @ truth / np.maximum(own.sum(axis=0), 1)[:, None])
-
-
-def _geometric(found: Detection, place: Landmark, data: Dataset) -> Claim | None:
-    """Of a quantity that does not return: an order, and not a table. `cycle` has the others."""
-    if data.period is not None:
-        return None
-    cell = (place.row, data.words.index(place.word))
-    left, category = found.categories, data.category_noun
-    orders = found.grid.controls["order"][:, *cell]
-    return finding(
-        f"Is it a {noun(data)} or a lookup table?",
-        f"At {place.word} the {data.quantity} is a {noun(data)} and not a lookup table of "
-        f"{category}s.",
-        subject=found.layout.model,
-        estimate=left.r2[cell],
-        unit=f"leave-one-{category}-out R2 at {found.layout.rows[place.row]}, the best from 25 to "
-        "75 %",
-        null=f"permuted labels: mean {found.left_out.mean[cell]:.2f}; {len(orders)} shuffled "
-        f"{category} orders: score {found.order.mean[cell]:.3f} against "
-        f"{found.order.observed[cell]:.3f}",
-        exchange=exchanged(data),
-        selection="the depth, by this R2: p is corrected over the whole grid (max-T)",
-        tests={"permuted labels": (float(found.left_out.p_family[cell]), found.left_out.floor)},
-        conditions={
-            f"the true order of {category}s beats every shuffled one": bool(
-                found.order.observed[cell] > orders.max()
-            )
-        },
-    )
 
 
 def _beyond_embedding(

@@ -1,0 +1,113 @@
+"""Do the categories of a quantity that does not return (ages, durations) lie in their order?
+
+As `interp.smds.cycle`, with a line in place of the circle: each rival has a statistic of the Gram
+matrix of category means and a null of orders of the categories, held to the largest over depths.
+
+- *lookup table*, noise: spread of A along the line of ranks, against orders.
+- *clusters*, a few sorts such as young and old: the same, against orders that exchange categories
+  within a half, or a third, of the range only.
+- *spelling*: partial correlation of A with the line's kernel given spelling, against orders.
+
+All must be refused at one depth. That makes an order, not an even spacing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from interp.smds import rivals
+from interp.smds.category_gram import category_gram
+from interp.smds.cycle import family_p
+from interp.smds.orders import all_orders, number_within, orders_within
+
+PARTS = {"halves": (2, 6), "thirds": (3, 9)}
+"""Clusters by name: into how many, and the categories from which on they hold three or more."""
+
+
+@dataclass(frozen=True)
+class ChainTest:
+    """One position's depths, held to what else than an order would bring neighbours together."""
+
+    depths: tuple[str, ...]
+    """Names of the depths."""
+    p: Mapping[str, Float[np.ndarray, " depth"]]
+    """By rival, the p of refusing it at each depth, family-wise over depths."""
+    floor: Mapping[str, float]
+    """By rival, the least p that so few categories or so many draws allow."""
+    share: Float[np.ndarray, " depth"]
+    """Part of the squared distances of category means along the line of ranks; a lookup table has
+    1 / (categories - 1)."""
+
+    def largest_p(self) -> Float[np.ndarray, " depth"]:
+        """At each depth the largest p over the rivals."""
+        return np.max(list(self.p.values()), axis=0)
+
+    def best(self) -> int:
+        """The depth whose largest p is least."""
+        return int(np.argmin(self.largest_p()))
+
+
+def chain_test(
+    cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
+    category: Int[np.ndarray, " n"],
+    *,
+    names: Sequence[str] | None = None,
+    n_categories: int | None = None,
+    n_orders: int = 999,
+    seed: int = 0,
+) -> ChainTest:
+    """Hold the category means of one position at every depth to the rivals of an order.
+
+    Args:
+        cells: (depth, activations) of one position.
+        category: Rank of each row's category, 0 to `n_categories` - 1. Texts that state one fact
+            should be averaged first.
+        names: How the categories are written, for the rival that names written alike are alike.
+        n_categories: By default the number of names, or of categories seen.
+        n_orders: Draws of each null (all orders where there are fewer than 1,000).
+        seed: Of the draws.
+
+    Raises:
+        ValueError: no cells, fewer than four categories, a category without a row, or names of
+            another number than categories.
+    """
+    number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
+    if number < 4:
+        raise ValueError(f"{number} categories have no order to test; 4 are needed")
+    if names is not None and len(names) != number:
+        raise ValueError(f"{len(names)} names for {number} categories")
+    made = [(depth, category_gram(X, category, number)) for depth, X in cells]
+    if not made:
+        raise ValueError("there are no cells to test")
+    frame, rng = line_frame(number), np.random.default_rng(seed)
+    levelled = [gram.directions for _, gram in made]
+    # the order read backwards is the same line
+    every = all_orders(number, n_orders, rng)
+    p = {"lookup table": family_p([rivals.order_statistic(A, every, frame) for A in levelled])}
+    floor = {"lookup table": 2 / len(every) if number < 7 else 1 / len(every)}
+    for name, (parts, fewest) in PARTS.items():
+        if number < fewest:
+            continue
+        clusters = np.array_split(np.arange(number), parts)
+        orders = orders_within(clusters, n_orders, rng)
+        rival = f"clusters of {name}"
+        p[rival] = family_p([rivals.order_statistic(A, orders, frame) for A in levelled])
+        floor[rival] = max(1 / len(orders), 1 / number_within(clusters))
+    if names is not None:
+        kernels = rivals.spelling_kernels(names)
+        p["spelling"] = family_p(
+            [rivals.spelling_statistic(A, kernels, every, frame) for A in levelled]
+        )
+        floor["spelling"] = floor["lookup table"]
+    total = [np.trace(gram.distances) for _, gram in made]
+    along = [float(np.trace(frame.T @ gram.distances @ frame)) for _, gram in made]
+    share = np.divide(along, total, out=np.full(len(made), np.nan), where=np.array(total) > 0)
+    return ChainTest(tuple(depth for depth, _ in made), p, floor, share)
+
+
+def line_frame(n_categories: int) -> Float[np.ndarray, "category 1"]:
+    """Unit vector of the categories' ranks, centred."""
+    rank = np.arange(n_categories) - (n_categories - 1) / 2
+    return (rank / np.linalg.norm(rank))[:, None]
