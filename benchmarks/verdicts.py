@@ -16,34 +16,20 @@ The exit status is 1 when a row fails.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
+import verdict_trials as trials
 from scipy.stats import binomtest
 from tqdm import tqdm
+from verdict_trials import ROOT
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # planted codes and tiny models are the tests'
-
-from rival_codes import MONTHS, noise, planted  # noqa: E402
-from tiny_models import tiny_hf  # noqa: E402
-
-from interp.affinity import fold  # noqa: E402
-from interp.alignment import OK, Scores, matched_vs_scrambled, pairing_test  # noqa: E402
-from interp.probes import probe_grid  # noqa: E402
-from interp.selection import best_of  # noqa: E402
-from interp.smds import cycle_test, within_category  # noqa: E402
-from interp.tasks import digest, run_tasks  # noqa: E402
-from interp.tasks.content import surroundings  # noqa: E402
-from interp.weights import AttentionWeights  # noqa: E402
-from studies.attention_affinity.routing import Turns, turned_changes  # noqa: E402
-from studies.attention_affinity.unrelated import place  # noqa: E402
+from interp.smds import cycle_test
+from interp.tasks import digest, run_tasks
+from interp.tasks.content import surroundings
+from studies.attention_affinity.routing import turned_changes
 
 LEVEL, REFUSED, POWER, COVERED = 0.05, 10 / 120, 0.6, (0.92, 0.98)
 """Of false support on noise and under a rival, of true support, and of intervals."""
@@ -78,152 +64,145 @@ class Row:
     """What the rate is held to."""
     trials: int = 120
     """Data sets of the whole table."""
+    least: float = POWER
+    """Of a row of power, what it should be."""
 
 
-def months(kind: str | None, circle: bool, amplitude: float, seed: int) -> bool:
-    """Whether months of a code are called alike side by side, or a circle."""
-    cells, month = planted(kind, amplitude=amplitude, seed=seed, depths=6)
-    test = cycle_test(cells, month, names=MONTHS, n_orders=399, n_within=199, seed=seed)
-    return float(test.largest_p(circle=circle).min()) <= LEVEL
-
-
-def days(effect: float, seed: int) -> bool:
-    """Whether a table of months, with a day's number of a size beside it, tells the day."""
-    rng = np.random.default_rng(seed)
-    day = rng.permutation(360).astype(float)
-    month = (day // 30).astype(int)
-    number = effect * (day % 30 - 14.5)[:, None] / 8.7 * rng.normal(size=64) / 8
-    X = 3 * rng.normal(size=(12, 64))[month] + number + noise(360, 64, rng)
-    found = within_category([("a", X)], day, month, day, period=360.0, n_permutations=99)
-    return bool(found.test.p_family[0, 0] <= LEVEL)
-
-
-def speakers(effect: float, seed: int) -> bool:
-    """Whether the best of six cells tells who speaks, in eight transcripts whose turns share a
-    deviation."""
-    rng = np.random.default_rng(seed)
-    turn = np.repeat(np.arange(96), 3)
-    group, speaker = turn // 12, np.concatenate([rng.permutation([0, 1] * 6) for _ in range(8)])
-    blocks = []
-    for depth in range(6):
-        X = noise(288, 24, rng) + rng.normal(size=(96, 24))[turn]
-        X[:, 5] += effect * (2 * speaker[turn] - 1) * (depth == 2)
-        blocks.append((f"block {depth}", X))
-    grid = probe_grid(
-        blocks, speaker[turn], groups=group, units=turn, n_splits=4, C=0.1, n_permutations=99,
-        n_boot=0, n_jobs=1, seed=seed, progress=False,
-    )  # fmt: skip
-    return bool(np.nanmin(grid.test.p_family) <= LEVEL)
-
-
-def flips(effect: float, covers: bool, seed: int) -> bool:
-    """Whether the best of 30 cells that eight transcripts share lies above chance, or its limits
-    hold the truth."""
-    rng = np.random.default_rng(seed)
-    scores = 0.5 + 0.05 * rng.normal(size=(8, 30)) + 0.03 * rng.normal(size=(8, 1))
-    scores[:, 4] += effect
-    found = best_of(scores, baseline=0.5, seed=seed)
-    low, high = found.interval
-    truth = effect * (found.best == 4)
-    return bool(low <= truth <= high if covers else found.p[found.best] <= LEVEL)
-
-
-def words(effect: float, seed: int) -> bool:
-    """Whether vectors raise their own words, in slopes of 12 vectors on 12 words."""
-    rng = np.random.default_rng(seed)
-    across = rng.normal(size=(12, 12)) + rng.normal(size=12) + 2 * rng.normal(size=(12, 1))
-    across[np.diag_indices(12)] += effect
-    return pairing_test(Scores(across, 1e-9, OK)).p <= LEVEL
-
-
-def pairs(effect: float, seed: int) -> bool:
-    """Whether 60 pairs in five categories, whose texts share a template, align."""
-    rng = np.random.default_rng(seed)
-    category = np.repeat(np.arange(5), 12)
-    template = rng.normal(size=(2, 5, 64))
-    common = effect * rng.normal(size=(60, 64))
-    A, B = (noise(60, 64, rng) + side[category] + common for side in template)
-    return matched_vs_scrambled(A, B, category.astype(str)).p <= LEVEL
-
-
-@cache
-def base() -> AttentionWeights:
-    """One block of a small Llama."""
-    with tempfile.TemporaryDirectory() as folder:
-        tiny_hf("llama").save_pretrained(folder)
-        return AttentionWeights.from_checkpoint(Path(folder), 1)
-
-
-def rerouted(seed: int) -> bool:
-    """Whether a change made of inputs, as gradients are, is called rerouting along what varies
-    most."""
-    rng, one = np.random.default_rng(seed), base()
-    d = one.W_Q.shape[1]
-    axes = np.linalg.qr(rng.normal(size=(d, d)))[0]
-    inputs = rng.normal(size=(200, d)) * np.geomspace(10, 0.1, d) @ axes.T
-
-    def step(W: torch.Tensor) -> torch.Tensor:
-        delta = rng.normal(size=(W.shape[0], len(inputs), W.shape[2]))
-        change = torch.from_numpy(np.einsum("nd,hne->hde", inputs, delta)).to(W.dtype)
-        return W + 0.05 * change * W.norm() / change.norm()
-
-    other = AttentionWeights(**{**vars(one), "W_Q": step(one.W_Q), "W_K": step(one.W_K)})
-    X, turns = torch.from_numpy(axes[:, :4].T.copy()), Turns()
-    for changes in turned_changes(one, other, fold(one), X, [0], seed=seed):
-        turns.add(changes.transpose(0, 1).flatten(1).numpy())
-    return place(turns.best()) <= LEVEL
-
-
-ALIKE, CYCLE = "neighbouring months are alike", "the months lie on a circle"
 SINGLE = (None, "seasons", "halves", "spelling")
 RIVALS = (*SINGLE, "line", "open arc", "axis", "axis + spelling", "axis + seasons", "axis + halves")
+CIRCLES = {1.0: ".05", 1.5: ".40", 2.9: ".78"}
+"""Amplitudes of a circle, by the leave-one-month-out R2 that they give (mean over depths)."""
 
 
 def rows() -> list[Row]:
     """The table."""
-    made = [
-        Row(ALIKE, kind or "unrelated directions", months, (kind, False, 5.0), "rival")
-        for kind in SINGLE
-    ]
+    return [*_dates(), *_speakers(), *_concepts(), *_pairs(), *_heads()]
+
+
+def _dates() -> list[Row]:
+    alike, cycle = "neighbouring months are alike", "the months lie on a circle"
+    made = []
+    for finding, circle, kinds in ((alike, False, SINGLE), (cycle, True, RIVALS)):
+        for kind in kinds:
+            name = kind or "unrelated directions"
+            made.append(Row(finding, name, trials.months, (kind, circle, 5.0), "rival"))
+        for size, r2 in CIRCLES.items():
+            name, least = f"a circle of R2 {r2}", 0.95 if circle and size > 2 else 0.6
+            given = ("circle", circle, size)
+            made.append(Row(finding, name, trials.months, given, "power", least=least))
+    order, carried = "categories lie in their order", "a word carries the date"
+    for kind in ("unrelated directions", "halves", "thirds"):
+        made.append(Row(order, kind, trials.ordered, (kind, 5.0), "rival"))
+    for size in (1.0, 2.0):
+        given = ("line", size)
+        made.append(Row(order, f"a line of {size:g}", trials.ordered, given, "power"))
+    made += [Row(carried, "facts told twice", trials.carries, (0.0,), "level", 400)]
+    made += [Row(carried, f"a date of {a:g}", trials.carries, (a,), "power") for a in (0.6, 1.2)]
+    day = "a word tells the day within the month"
+    made += [Row(day, "a table of months", trials.days, (0.0,), "level", 400)]
     made += [
-        Row(CYCLE, kind or "unrelated directions", months, (kind, True, 5.0), "rival")
-        for kind in RIVALS
+        Row(day, f"a number of {a:g} beside it", trials.days, (a,), "power") for a in (0.5, 1.0)
     ]
+    for finding, trial in (
+        ("two words share directions", trials.planes),
+        ("a map of one word reads another", trials.reused),
+    ):
+        made.append(Row(finding, "planes of their own", trial, (1.0, False), "level", 400))
+        made += [
+            Row(finding, f"one plane, of {a:g}", trial, (a, True), "power") for a in (0.3, 0.6)
+        ]
+    control = "control fails: texts of one label are told by their likeness"
     made += [
-        Row(ALIKE, f"a circle of amplitude {size:g}", months, ("circle", False, size), "power")
-        for size in (1.0, 2.0, 5.0)
+        Row(control, "40 facts, six wordings each", trials.copies, ("facts",), "power", least=0.95),
+        Row(control, "a circle whose labels recur", trials.copies, ("circle",), "level", 400),
     ]
-    made += [
-        Row(CYCLE, f"a circle of amplitude {size:g}", months, ("circle", True, size), "power")
-        for size in (1.0, 2.0, 5.0)
-    ]
-    day, who = (
-        "a word tells the day within the month",
-        "words tell who speaks, in unseen transcripts",
-    )
-    exchange, own = "it survives when names are exchanged", "a vector raises its own word"
-    aligned, tuned = "pairs align within categories", "tuning changed how a head matches"
+    ring = "a ring is rounder than it is (lower limit above the truth)"
+    for ratio, name in (
+        (0.0, "a table of months"),
+        (0.5, "an ellipse of 2 : 1"),
+        (1.0, "a circle"),
+    ):
+        made.append(Row(ring, name, trials.rounder, (ratio,), "level", 400))
+    return made
+
+
+def _speakers() -> list[Row]:
+    who, exchange = "words tell who speaks", "it survives when names are exchanged"
+    costs, best = "ablating a direction costs logits", "limits of the best cell"
+    flips = trials.flips
     return [
-        *made,
-        Row(day, "a table of months", days, (0.0,), "level", 400),
-        Row(day, "a number of .5 beside it", days, (0.5,), "power"),
-        Row(day, "a number of 1 beside it", days, (1.0,), "power"),
-        Row(who, "turns that share a deviation", speakers, (0.0,), "level", 400),
-        Row(who, "a speaker of .6 sd at one depth", speakers, (0.6,), "power"),
-        Row(who, "a speaker of 1.2 sd at one depth", speakers, (1.2,), "power"),
+        Row(who, "turns that share a deviation", trials.speakers, (0.0,), "level", 400),
+        Row(who, "a speaker of .6 sd at one depth", trials.speakers, (0.6,), "power"),
+        Row(who, "a speaker of 1.2 sd at one depth", trials.speakers, (1.2,), "power"),
         Row(exchange, "eight transcripts, 30 cells, chance", flips, (0.0, False), "level", 1000),
         Row(exchange, "an accuracy of .6 at one cell", flips, (0.1, False), "power"),
         Row(exchange, "an accuracy of .65 at one cell", flips, (0.15, False), "power"),
-        Row("limits of the best cell", "chance", flips, (0.0, True), "covers", 1000),
-        Row("limits of the best cell", "an accuracy of .6", flips, (0.1, True), "covers", 1000),
-        Row(own, "vectors that move words in general", words, (0.0,), "level", 1000),
-        Row(own, "an own word raised by .5 sd", words, (0.5,), "power"),
-        Row(own, "an own word raised by 1 sd", words, (1.0,), "power"),
-        Row(aligned, "templates alone", pairs, (0.0,), "level", 1000),
-        Row(aligned, "a common part of .1", pairs, (0.1,), "power"),
-        Row(aligned, "a common part of .5", pairs, (0.5,), "power"),
-        Row(tuned, "a change along what varies most", rerouted, (), "level", 400),
+        Row(best, "chance", flips, (0.0, True), "covers", 1000),
+        Row(best, "an accuracy of .6", flips, (0.1, True), "covers", 1000),
+        Row(
+            costs,
+            "dealt speakers' cost as much",
+            trials.ablated,
+            (0.0,),
+            "level",
+            1000,
+        ),
+        Row(costs, "a loss of 2 of their sd", trials.ablated, (2.0,), "power"),
+        Row(costs, "a loss of 4 of their sd", trials.ablated, (4.0,), "power"),
+        Row("limits of what is lost", "even transcripts", trials.lost, (100.0,), "covers", 1000),
+        Row("limits of what is lost", "skewed transcripts", trials.lost, (4.0,), "covers", 1000),
     ]
+
+
+def _concepts() -> list[Row]:
+    every, own = "every concept's vector tells its texts", "a vector raises its own word"
+    acts, limits = "the next blocks raise a concept's readout", "limits of a concept's AUROC"
+    return [
+        Row(every, "three of four are told", trials.told, ((8.0, 8.0, 8.0, 0.0),), "level", 400),
+        Row(every, "four of 4 sd", trials.told, ((4.0,) * 4,), "power"),
+        Row(every, "four of 8 sd", trials.told, ((8.0,) * 4,), "power"),
+        Row(limits, "2 sd, the best of three blocks", trials.auroc_limits, (2.0,), "covers", 400),
+        Row(limits, "3 sd, the best of three blocks", trials.auroc_limits, (3.0,), "covers", 400),
+        Row(own, "vectors that move words in general", trials.words, (0.0,), "level", 1000),
+        Row(own, "an own word raised by .5 sd", trials.words, (0.5,), "power"),
+        Row(own, "an own word raised by 1 sd", trials.words, (1.0,), "power"),
+        Row(acts, "concepts of dealt labels", trials.downstream, (0.0,), "level", 1000),
+        Row(acts, "concepts 1 above", trials.downstream, (1.0,), "power"),
+        Row(acts, "concepts 2 above", trials.downstream, (2.0,), "power"),
+    ]
+
+
+def _pairs() -> list[Row]:
+    aligned, made_of = "pairs align within categories", "texts made of few words align"
+    limits, share = "limits of a z over pairs", "limits of a share"
+    return [
+        Row(aligned, "templates alone", trials.pairs, (0.0,), "level", 1000),
+        Row(aligned, "a common part of .1", trials.pairs, (0.1,), "power"),
+        Row(aligned, "a common part of .5", trials.pairs, (0.5,), "power"),
+        Row(made_of, "independent vectors of 52 nouns", trials.dictionary, (0.0,), "level", 400),
+        Row(made_of, "vectors alike by .1", trials.dictionary, (0.1,), "power"),
+        Row(made_of, "vectors alike by .3", trials.dictionary, (0.3,), "power"),
+        Row(limits, "60 pairs alike by .5", trials.z_limits, (60, 0.5), "covers", 400),
+        Row(limits, "60 pairs alike by 2", trials.z_limits, (60, 2.0), "covers", 400),
+        Row(limits, "200 pairs alike by 2", trials.z_limits, (200, 2.0), "covers", 400),
+        Row(share, "half of the common part", trials.share_limits, (2.0,), "covers", 400),
+    ]
+
+
+def _heads() -> list[Row]:
+    tuned, more = "tuning changed how a head matches", "tuning changed more cells"
+    made = [
+        Row(tuned, "a change along what varies most", trials.rerouted, (False,), "level", 400),
+        Row(more, "a change along what varies most", trials.rerouted, (True,), "level", 400),
+    ]
+    for pair, said in (("self", "itself"), ("cross", "another")):
+        finding = f"some head matches a direction with {said}"
+        made.append(Row(finding, "no structure", trials.matched, (0.0, pair), "level", 400))
+        made += [
+            Row(finding, f"a head of {size:g}", trials.matched, (size, pair), "power")
+            for size in (1.0, 3.0)
+        ]
+    return made
 
 
 def judged(row: Row, hits: int, n: int) -> str:
@@ -233,7 +212,7 @@ def judged(row: Row, hits: int, n: int) -> str:
         return binomtest(hits, n, bound, alternative=side).pvalue < FAILS
 
     if row.due == "power":
-        return "low" if hits < POWER * n else "holds"
+        return "low" if hits < row.least * n else "holds"
     if row.due == "covers":
         return "FAILS" if fails(COVERED[0], "less") or fails(COVERED[1], "greater") else "holds"
     return "FAILS" if fails(LEVEL if row.due == "level" else REFUSED, "greater") else "holds"
@@ -245,7 +224,7 @@ def line(row: Row, hits: int, n: int) -> str:
     due = {
         "level": f"at most {LEVEL:g}",
         "rival": "at most 10 of 120",
-        "power": f"power, {POWER:g}",
+        "power": f"power, {row.least:g}",
         "covers": f"{COVERED[0]:g} to {COVERED[1]:g}",
     }[row.due]
     rate = f"{hits} of {n}: {hits / n:.3f} [{low:.3f}, {high:.3f}]"
@@ -268,7 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "| finding | data | supported, or covered | due | |",
         "|---|---|---|---|---|",
     ]
-    failed, code = False, digest([surroundings(each) for each in (cycle_test, turned_changes)])
+    failed, code = (
+        False,
+        digest([surroundings(each) for each in (cycle_test, turned_changes, trials.matched)]),
+    )
     for row in tqdm(chosen, unit="row", file=sys.stderr):
         n = QUICK if options.quick else row.trials
         tasks = [(*row.arguments, seed) for seed in range(n)]

@@ -102,7 +102,7 @@ def _untested(found: Probing, missing: dict[str, bool | None]) -> Claim:
     )
 
 
-def _interval(values: Float[np.ndarray, " transcript"]) -> tuple[float, float]:
+def limits_over_transcripts(values: Float[np.ndarray, " transcript"]) -> tuple[float, float]:
     """Student's t over transcripts: a percentile bootstrap of eight of them covers 88 %."""
     low, high = student.interval(
         0.95, len(values) - 1, loc=values.mean(), scale=sem(values) or np.finfo(float).tiny
@@ -112,7 +112,7 @@ def _interval(values: Float[np.ndarray, " transcript"]) -> tuple[float, float]:
 
 def _claim(found: Probing, measured: Ablation) -> Claim:
     loss = measured.roles[measured.role]
-    interval = _interval(loss)
+    interval = limits_over_transcripts(loss)
     p = {kind: measured.p(measured.role, kind) for kind in measured.others}
     held = "; ".join(
         f"{len(of)} {kind}: {of.mean():.3f} (sd {of.mean(axis=1).std():.3f}), p {p[kind]:.3f}"
@@ -150,7 +150,7 @@ def _section(found: Probing, measured: Ablation) -> Section:
     unedited = measured.before.mean()
     rows: list[dict[str, object]] = []
     for role, loss in measured.roles.items():
-        low, high = _interval(loss)
+        low, high = limits_over_transcripts(loss)
         row = {"direction ablated": role, "logits lost": loss.mean(), "low": low, "high": high}
         rows.append({**row, **{f"p, {kind}": measured.p(role, kind) for kind in measured.others}})
     for kind, losses in measured.others.items():
