@@ -50,8 +50,9 @@ from interp.weights import AttentionWeights  # noqa: E402
 from studies.attention_affinity.residuals import Unrelated  # noqa: E402
 from studies.attention_affinity.routing import Turns, turned_changes  # noqa: E402
 from studies.attention_affinity.unrelated import Gathered, place  # noqa: E402
+from studies.date_manifold.patching import Patching, judge  # noqa: E402
 from studies.speaker_role.causal import limits_over_transcripts  # noqa: E402
-from studies.speaker_role.intervention import Ablation  # noqa: E402
+from studies.speaker_role.intervention import Ablation, Sweep  # noqa: E402
 
 LEVEL = 0.05
 """Of every trial's test."""
@@ -228,6 +229,29 @@ def reused(effect: float, shared: bool, seed: int) -> bool:
     return bool(grid.reuse.p_family[0, 1] <= LEVEL)
 
 
+def moved(spread: float, band: bool, seed: int) -> bool:
+    """Whether limits over 40 pairs hold what patching moves: half of the way from one word, none
+    from another, at four depths at once (`band`) or their mean difference."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.uniform(0, 2 * np.pi, size=(2, 40))
+    receiver, donor = (
+        0.8 * np.exp(1j * angle) + 0.3 * rng.normal(size=(40, 2)) @ [1, 1j]
+        for angle in (first, second)
+    )
+    share = np.array([0.5, 0.0])[:, None, None] + spread * rng.normal(size=(2, 1, 40))
+    noisy = 0.2 * rng.normal(size=(2, 4, 40, 2)) @ [1, 1j]
+    patched = receiver + share * (donor - receiver) + noisy
+    found = judge(
+        Patching(("a", "b"), (1, 2, 3, 4), patched, receiver, donor, first, second),
+        n_permutations=1,
+        seed=seed,
+    )
+    if band:
+        truth = np.array([[0.5], [0.0]])
+        return bool(((found.low <= truth) & (truth <= found.high)).all())
+    return found.interval[0] <= 0.5 <= found.interval[1]
+
+
 def copies(kind: str, seed: int) -> bool:
     """Whether the control of recurring labels fails: facts told six times each, or a circle whose
     labels recur."""
@@ -256,20 +280,21 @@ def rounder(ratio: float, seed: int) -> bool:
 
 
 def ablated(effect: float, seed: int) -> bool:
-    """Whether a direction's ablation costs more than dealt directions and random ones, which cost
-    next to nothing."""
+    """Whether ablating a direction at the best of three depths costs more than dealt directions and
+    random ones, which cost next to nothing."""
     rng = np.random.default_rng(seed)
     transcript = 0.2 * rng.normal(size=8)
 
     def losses(n: int, size: float) -> np.ndarray:
         return size * rng.normal(size=(n, 1)) + size * transcript + 0.1 * rng.normal(size=(n, 8))
 
-    measured = Ablation(
-        depth="", role="last", before=np.zeros(8), n_tags=16,
-        roles={"last": losses(1, 1.0)[0] + effect},
-        others={"random": losses(40, 0.05), "dealt": losses(40, 1.0)},
-    )  # fmt: skip
-    return max(measured.p("last", kind) for kind in measured.others) <= LEVEL
+    def at(effect: float) -> Ablation:
+        own = losses(1, 1.0)[0] + effect
+        others = {"random": losses(40, 0.05), "dealt": losses(40, 1.0)}
+        return Ablation("", "last", np.zeros(8), {"last": own}, others, 16)
+
+    sweep = Sweep((at(0.0), at(effect), at(0.0)))
+    return max(sweep.p(kind) for kind in sweep.at[0].others) <= LEVEL
 
 
 def lost(shape: float, seed: int) -> bool:

@@ -116,6 +116,13 @@ def _dates() -> list[Row]:
         Row(control, "40 facts, six wordings each", trials.copies, ("facts",), "power", least=0.95),
         Row(control, "a circle whose labels recur", trials.copies, ("circle",), "level", 400),
     ]
+    patching = "limits of what patching moves"
+    for spread in (0.1, 0.4):
+        name = f"40 pairs, sd {spread:g} between them"
+        made += [
+            Row(patching, f"{name}, all depths", trials.moved, (spread, True), "covers", 400),
+            Row(patching, f"{name}, difference", trials.moved, (spread, False), "covers", 400),
+        ]
     ring = "a ring is rounder than it is (lower limit above the truth)"
     for ratio, name in (
         (0.0, "a table of months"),

@@ -236,6 +236,14 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def jackknife_error(
+    without: Float[np.ndarray, "units *cells"],
+) -> Float[np.ndarray, "*cells"]:
+    """Standard error of a statistic from its values without each unit in turn (Efron & Stein
+    1981)."""
+    return np.asarray(np.sqrt((len(without) - 1) * without.var(axis=0)))
+
+
 def simultaneous_band(
     estimate: Float[np.ndarray, " cells"],
     draws: Float[np.ndarray, "resamples cells"],

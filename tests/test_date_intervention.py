@@ -202,7 +202,7 @@ def test_turning_the_month_turns_the_birthday_as_no_other_plane_does(trained):
     found = turn_words(reader, data, pairs, 0, planes=40, seed=0)
     rows = ("embedding", "block 0", "block 1", "final norm")
     layout = Layout("trained", rows, data.words)
-    part, outcome = investigate(found, 0.9, layout, READ, data, SETTINGS)
+    part, outcome = investigate(found, 0.9, layout, READ, data)
     (claim,) = part.claims
     assert claim.estimate == found.slope()[0]
     assert "turns it by" in outcome
@@ -211,7 +211,7 @@ def test_turning_the_month_turns_the_birthday_as_no_other_plane_does(trained):
     assert [len(slopes) for slopes in found.others.values()] == [40, 20]
     for kind, slopes in found.others.items():
         assert abs(slopes.mean()) < found.slope()[0] / 4, kind
-    unread, _ = investigate(found, -0.1, layout, READ, data, SETTINGS)
+    unread, _ = investigate(found, -0.1, layout, READ, data)
     assert unread.claims[0].estimate is None and "reads unedited" in unread.claims[0].reason
 
 

@@ -22,6 +22,7 @@ from studies.speaker_role.intervention import (
     SKIPPED,
     TURNS,
     Ablation,
+    Sweep,
     losses,
     measure,
     openings,
@@ -156,7 +157,7 @@ def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(probe
     # two folds of four equal transcripts: each time one half; the last call is that of the dealt
     assert seen[-1] == whole // 2
     assert got.before.shape == (4,)
-    assert [v.shape for v in got.others.values()] == [(4, 4), (2, 4)]
+    assert [v.shape for v in got.others.values()] == [(4, 4), (4, 4)]
     assert set(got.roles) == set(found.grid.cells)
     assert np.isfinite(
         np.concatenate([*got.roles.values(), *got.others["random directions"]])
@@ -183,19 +184,47 @@ def test_p_is_the_rank_of_the_loss():
     assert measured.p("tag", "random directions") == 1
 
 
+def test_the_best_of_several_depths_is_held_to_the_best_of_each_other_direction():
+    """Directions that cost much at one depth of four, each at another one than the last."""
+
+    def sweep(effect: float, seed: int) -> Sweep:
+        rng = np.random.default_rng(seed)
+        own, others = rng.normal(size=4), rng.normal(size=(39, 4))
+        own[2] += effect
+        return Sweep(
+            tuple(
+                Ablation(
+                    f"block {d}", "last", np.ones(6), {"last": np.full(6, own[d])},
+                    {"random directions": others[:, [d]] * np.ones(6)}, 8,
+                )
+                for d in range(4)
+            )
+        )  # fmt: skip
+
+    hits = sum(sweep(0, seed).p("random directions") <= 0.05 for seed in range(200))
+    assert hits <= 21  # a binomial test at .001 says .05 below 22
+    strong = sweep(6, 0)
+    assert strong.best == 2 and strong.p("random directions") == pytest.approx(1 / 40)
+
+
+CHANGES = "turns that change the speaker (%): where all do, who speaks says who comes next"
+
+
 def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
     bridge, given, found = probed
     (claim,), (section,), outcome = intervene(
         bridge, given, Design(), found, SETTINGS, n=40, batch_size=16
     )
     assert claim.statement == STATEMENT and claim.p is not None
-    assert claim.interval is not None and claim.estimate is not None
-    assert claim.interval[0] <= claim.estimate <= claim.interval[1]
-    assert "40 random directions" in claim.null and "20 directions of dealt" in claim.null
+    assert claim.estimate is not None and claim.interval is None  # of four transcripts
+    assert "40 random directions" in claim.null and "40 directions of dealt" in claim.null
+    assert claim.controls[CHANGES] == 100
     assert "loss under the direction of the tags" in claim.controls
     assert outcome == claim.causal_test
     (table,) = section.body
-    assert isinstance(table, Table) and len(table.frame) == len(found.grid.cells) + 2
+    assert isinstance(table, Table)
+    depths = table.frame.groupby("depth").size()
+    assert (depths == len(found.grid.cells) + 2).all() and len(depths) >= 1
     assert active(bridge) == ()
 
 

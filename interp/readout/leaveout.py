@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, rankdata
 
 from interp.readout.contrast import OK
+from interp.stats import jackknife_error
 
 ROUNDING = 1e-12
 """A squared length is a sum of terms as large as the texts' mean square; below this share of it the
@@ -81,15 +82,14 @@ def jackknife_interval(
     level: float,
 ) -> Float[np.ndarray, "concepts 2"]:
     """Normal interval of an AUROC within [0, 1] from its values with one scenario deleted; NaN
-    where one of these is undefined (Efron & Stein 1981).
+    where one of these is undefined.
 
     `evaluate(rows, codes, deleted)` is the AUROC [concepts] of the texts `rows`, whose scenarios
     are `codes`, without scenario `deleted`.
     """
     n = member.max() + 1
     without = np.array([evaluate(*kept(member, deleted), deleted) for deleted in range(n)])
-    error = np.sqrt((n - 1) * without.var(axis=0))
-    half = norm.ppf((1 + level) / 2) * error
+    half = norm.ppf((1 + level) / 2) * jackknife_error(without)
     return np.clip(np.stack([observed - half, observed + half], axis=1), 0, 1)
 
 

@@ -7,11 +7,11 @@ measure, not geometry. So the level that a table reaches in *any* plane is taken
    neither constant nor in F. tau = tr(N'GN) / (K - 3) is the level of table and noise.
 2. With l1 >= l2 the eigenvalues of F'GF, the axis ratio is sqrt((l2 - tau) / (l1 - tau)), both cut
    at 0: a table has l1 = l2 = tau and ratio 0, not 1.
-3. Limits: a random orthonormal pair W of N's dimensions is added to F, which brings the table's
-   scatter in once more, and 2 tau is taken off (400 draws, quantiles).
+3. Lower limit: a random orthonormal pair W of N's dimensions is added to F, which brings the
+   table's scatter in once more, and 2 tau is taken off (400 draws, their lower quantile).
 
-A circle's lesser axis is the lesser one, so the ratio is at most 1 by construction: read the lower
-limit, as "at least". The twelve months are all months; the limits are about table and noise.
+A circle's lesser axis is the lesser one, so the ratio is at most 1 by construction, and only a
+lower limit says anything. The twelve months are all months; it is about table and noise.
 """
 
 from dataclasses import dataclass
@@ -29,19 +29,17 @@ class Ellipse:
     ratio: float
     """1 for a circle, 0 for a line or where nothing stands out of the table."""
     lower: float
-    """Limit that the ratio exceeds with the level's confidence."""
-    upper: float
-    """Limit on the other side."""
+    """What the ratio is at least, at the level's confidence."""
 
 
 def ellipse(
     gram: Float[np.ndarray, "category category"],
     *,
     n_draws: int = 400,
-    level: float = 0.90,
+    level: float = 0.95,
     seed: int = 0,
 ) -> Ellipse:
-    """The ring's axis ratio with limits, each of (1 - level) / 2.
+    """The ring's axis ratio with its lower limit.
 
     Raises:
         ValueError: fewer than five categories leave no dimension to tell the table's level from.
@@ -58,8 +56,8 @@ def ellipse(
     draws = np.linalg.qr(rng.normal(size=(n_draws, n_categories - 3, 2)))[0]
     moved = frame + rest @ draws
     axes = np.linalg.eigvalsh(moved.swapaxes(1, 2) @ gram @ moved)
-    lower, upper = np.quantile(_ratios(axes, 2 * table), [(1 - level) / 2, (1 + level) / 2])
-    return Ellipse(float(ratio), float(lower), float(upper))
+    lower = np.quantile(_ratios(axes, 2 * table), 1 - level)
+    return Ellipse(float(ratio), float(lower))
 
 
 def _ratios(axes: Float[np.ndarray, "draw 2"], table: float) -> Float[np.ndarray, " draw"]:

@@ -75,7 +75,7 @@ def intervene(
         reader, data, drawn, patched.deepest_half(), planes=turning.PLANES, seed=settings.seed
     )
     first, moved = patching.investigate(patched, r2, layout, row, data, settings)
-    second, revolved = turning.investigate(turned, r2, layout, row, data, settings)
+    second, revolved = turning.investigate(turned, r2, layout, row, data)
     return [first, second], f"{moved}; {revolved}"
 
 

@@ -13,12 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Complex, Float, Int
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from interp.claims import Claim, description
 from interp.intervene import patch
 from interp.plots import lines
 from interp.report import Figure, Section
-from interp.stats import PermutationTest, permutation_test, simultaneous_band
+from interp.stats import (
+    PermutationTest,
+    jackknife_error,
+    permutation_test,
+    simultaneous_band,
+)
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Edit, Pairs, Reader, angles, question
 from studies.date_manifold.scoring import Layout, Part, Settings
@@ -150,16 +157,28 @@ class Judged:
     excess: float
     """Share of the source less that of the distractor, mean over those depths."""
     interval: tuple[float, float]
-    """Bootstrap interval of it over pairs."""
+    """Jackknife interval of it over pairs."""
 
 
 def judge(found: Patching, *, n_permutations: int, seed: int) -> Judged:
-    """Bootstrap over pairs, and donors dealt to other receivers."""
+    """Resampled pairs, and donors dealt to other receivers.
+
+    Forty pairs weigh very differently in a regression: percentiles of resamples cover 90 % where 95
+    are asked. So widths are the jackknife's, and resamples say how cells depend (see
+    `docs/verdicts.md`).
+    """
     rng = np.random.default_rng(seed)
     n, share = len(found.receiver), found.share()
     draws = np.array([found.share(rng.integers(n, size=n)) for _ in range(N_BOOT)])
     dealt = [found.share(dealt=rng.permutation(n)) for _ in range(n_permutations)]
-    limits = simultaneous_band(share.ravel(), draws.reshape(N_BOOT, -1))
+    without = np.array([found.share(np.delete(np.arange(n), pair)) for pair in range(n)])
+    few = student.ppf(0.975, n - 1)
+    spread = draws.std(axis=0)
+    wide = np.divide(jackknife_error(without), spread, out=np.ones_like(spread), where=spread > 0)
+    wide *= few / norm.ppf(0.975)
+    limits = simultaneous_band(
+        share.ravel(), (share + wide * (draws - draws.mean(axis=0))).reshape(N_BOOT, -1)
+    )
     low, high = (limit.reshape(share.shape) for limit in limits)
     # where the first block is read already, the embedding is all there is
     blocks = np.array(found.rows) > (0 if max(found.rows) else -1)
@@ -167,7 +186,7 @@ def judge(found: Patching, *, n_permutations: int, seed: int) -> Judged:
     def excess(shares: np.ndarray) -> np.ndarray:
         return (shares[..., 0, :] - shares[..., 1, :])[..., blocks].mean(axis=-1)
 
-    interval = np.quantile(excess(draws), [0.025, 0.975])
+    half = few * jackknife_error(excess(without))
     return Judged(
         share=share,
         low=low,
@@ -176,7 +195,7 @@ def judge(found: Patching, *, n_permutations: int, seed: int) -> Judged:
         test=permutation_test(share, np.array(dealt)),
         blocks=blocks,
         excess=float(excess(share)),
-        interval=(float(interval[0]), float(interval[1])),
+        interval=(float(excess(share) - half), float(excess(share) + half)),
     )
 
 

@@ -105,10 +105,9 @@ def _round(found: Detection, ring: Ellipse, word: str, row: int, data: Dataset) 
         subject=found.layout.model,
         estimate=ring.ratio,
         unit=f"minor over major axis at {found.layout.rows[row]}",
-        interval=(ring.lower, ring.upper),
         null="unrelated directions, whose level in any plane is taken off: a table has 0",
-        exchange=f"none: the {len(data.categories)} {data.category_noun}s are all there are; the "
-        "limits are about the table's scatter",
+        exchange=f"none: the {len(data.categories)} {data.category_noun}s are all there are",
+        controls={"at least (95 %, of the table's scatter)": ring.lower},
     )
 
 
@@ -130,7 +129,7 @@ def _curves(found: Detection, rings: dict[str, list[Ellipse]], data: Dataset) ->
         x_title="depth (block)",
         y_title="minor over major axis",
         bands={
-            word: (np.array([r.lower for r in of]), np.array([r.upper for r in of]))
+            word: (np.array([r.lower for r in of]), np.array([r.ratio for r in of]))
             for word, of in rings.items()
         },
         references={"circle": 1, "a line, or no ring": 0},
@@ -140,7 +139,7 @@ def _curves(found: Detection, rings: dict[str, list[Ellipse]], data: Dataset) ->
     return Figure(
         figure,
         f"Axis ratio of the ring of {data.category_noun} means, less what a table of unrelated "
-        "directions has in any plane; 90 % limits from its scatter.",
+        "directions has in any plane. Bands reach down to what it is at least, at 95 %.",
     )
 
 
@@ -151,8 +150,7 @@ def _table(found: Detection, rings: dict[str, list[Ellipse]]) -> pd.DataFrame:
             "depth": depth,
             "word": word,
             "ratio": ring.ratio,
-            "low": ring.lower,
-            "high": ring.upper,
+            "at_least": ring.lower,
         }
         for word, of in rings.items()
         for depth, ring in zip(found.layout.rows, of, strict=True)

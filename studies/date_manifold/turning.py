@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 from einops import einsum, rearrange
 from jaxtyping import Complex, Float, Int
+from scipy.stats import t as student
 
 from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
-from interp.stats import permutation_test, permute_groups
+from interp.stats import jackknife_error, permutation_test, permute_groups
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Pairs, Reader, angles, question
-from studies.date_manifold.scoring import Layout, Part, Settings
+from studies.date_manifold.scoring import Layout, Part
 
 DOSES = (-90, -45, 45, 90)
 """Degrees by which the label is turned."""
@@ -32,9 +33,6 @@ PLANES = 40
 TURNED, TURNED_BY_OTHERS = 16, 4
 """Receivers that are turned in the label's own plane, and in each of the other planes: these are
 many, and each costs two runs of every receiver."""
-
-N_BOOT = 1000
-"""Resamples of the receivers."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def statement(data: Dataset) -> str:
 
 
 def investigate(
-    found: Turning, r2: float, layout: Layout, read_row: int, data: Dataset, settings: Settings
+    found: Turning, r2: float, layout: Layout, read_row: int, data: Dataset
 ) -> tuple[Part, str]:
     """What turning establishes for a destination read at `read_row`, and its outcome in words."""
     random = DOSES[-1] * found.others["random planes"]
@@ -174,7 +172,7 @@ def investigate(
         f"turns it by {found.degrees()[0, -1]:.0f} (random planes by {random.mean():.0f} +- "
         f"{random.std():.0f})"
     )
-    table = _table(found, layout, settings)
+    table = _table(found, layout)
     caption = (
         f"Vectors added to {len(found.plain)} texts at {layout.rows[found.row]}; the "
         f"{data.quantity} decoded at {data.destination}, {layout.rows[read_row]}, by a map fitted "
@@ -228,11 +226,11 @@ def _rank(slope: float, others: Float[np.ndarray, " plane"]) -> float:
     return float(permutation_test(np.array([slope]), others[:, None]).p[0])
 
 
-def _table(found: Turning, layout: Layout, settings: Settings) -> pd.DataFrame:
-    rng = np.random.default_rng(settings.seed)
+def _table(found: Turning, layout: Layout) -> pd.DataFrame:
     n, degrees = len(found.plain), found.degrees()
-    draws = np.array([found.degrees(rng.integers(n, size=n)) for _ in range(N_BOOT)])
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    without = [found.degrees(np.delete(np.arange(n), receiver)) for receiver in range(n)]
+    half = student.ppf(0.975, n - 1) * jackknife_error(np.array(without))
+    low, high = degrees - half, degrees + half
     rows: list[dict[str, object]] = [
         {
             "added at": f"{word}, {layout.rows[found.row]}",

@@ -1,6 +1,7 @@
 """What the ablation establishes: one claim, its table, and its outcome in words."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from interp.report import Section, Table
 from interp.selection import best_of
 from studies.speaker_role.data import Design
 from studies.speaker_role.intervention import (
+    RANDOM,
     SKIPPED,
-    Ablation,
     Opening,
+    Sweep,
     first_tokens,
     measure,
     openings,
@@ -43,17 +45,22 @@ def intervene(
     n: int,
     batch_size: int,
 ) -> tuple[list[Claim], list[Section], str | None]:
-    """The claim, its table and the outcome in words, with n random directions and half as many of
-    dealt speakers; nothing for n = 0, and a claim that says what the texts lack."""
+    """The claim, its table and the outcome in words, with n random directions and as many of dealt
+    speakers; nothing for n = 0, and a claim that says what the texts lack."""
     if not n:
         return [], [], None
     texts = [] if design.format == "chat" else openings(model, transcripts)
     place, missing = _place(found), _missing(texts, found)
     if place is None or None in missing.values():
         return [_untested(found, missing)], [], None
-    measured = measure(model, texts, found, place, settings, n=n, batch_size=batch_size)
-    section = _section(found, measured)
-    return [_claim(found, measured)], [section], _words(measured)
+    each = [
+        measure(model, texts, found, (depth, place[1]), settings, n=n, batch_size=batch_size)
+        for depth in _depths(found, place)
+    ]
+    sweep = Sweep(tuple(each))
+    outcome = _words(sweep)
+    claim = _claim(found, sweep, _turns_that_change(transcripts))
+    return [claim], [_section(found, sweep)], outcome
 
 
 def _place(found: Probing) -> tuple[int, int] | None:
@@ -65,6 +72,15 @@ def _place(found: Probing) -> tuple[int, int] | None:
         if 0 < percent[depth] < 100 and found.grid.cells[role] != "tag"
     ]
     return max(cells, key=lambda cell: score[cell], default=None)
+
+
+def _depths(found: Probing, place: tuple[int, int]) -> list[int]:
+    """The place's own depth and, of the others where its role has a direction, those nearest to a
+    quarter, a half and three quarters: where a speaker is told best he need not be used."""
+    percent = found.tokens.percent
+    rows = [d for d, role in found.directions if role == place[1] and 0 < percent[d] < 100]
+    nearest = {min(rows, key=lambda row: abs(percent[row] - at)) for at in (25, 50, 75)}
+    return sorted(nearest | {place[0]})
 
 
 def _missing(texts: Sequence[Opening], found: Probing) -> dict[str, bool | None]:
@@ -81,12 +97,14 @@ def _missing(texts: Sequence[Opening], found: Probing) -> dict[str, bool | None]
     }
 
 
-def _words(measured: Ablation) -> str:
-    loss, random = measured.roles[measured.role], measured.others["random directions"].mean(axis=1)
+def _words(sweep: Sweep) -> str:
+    measured = sweep.at[sweep.best]
+    loss, random = measured.roles[measured.role], measured.others[RANDOM].mean(axis=1)
     return (
-        f"ablating it at {measured.depth} costs the next tag {loss.mean():.2f} of "
-        f"{measured.before.mean():.2f} logits; {len(random)} random directions {random.mean():.2f} "
-        f"+- {random.std():.2f}, p {measured.p(measured.role, 'random directions'):.3f}"
+        f"ablating it at {measured.depth}, of {len(sweep.at)} depths the one where most is lost, "
+        f"costs the next tag {loss.mean():.2f} of {measured.before.mean():.2f} logits; "
+        f"{len(random)} random directions {random.mean():.2f} +- {random.std():.2f}, p "
+        f"{sweep.p(RANDOM):.3f}"
     )
 
 
@@ -110,18 +128,21 @@ def limits_over_transcripts(values: Float[np.ndarray, " transcript"]) -> tuple[f
     return float(low), float(high)
 
 
-def _claim(found: Probing, measured: Ablation) -> Claim:
+def _claim(found: Probing, sweep: Sweep, changes: float) -> Claim:
+    measured = sweep.at[sweep.best]
     loss = measured.roles[measured.role]
-    interval = limits_over_transcripts(loss)
-    p = {kind: measured.p(measured.role, kind) for kind in measured.others}
+    p = {kind: sweep.p(kind) for kind in measured.others}
     held = "; ".join(
         f"{len(of)} {kind}: {of.mean():.3f} (sd {of.mean(axis=1).std():.3f}), p {p[kind]:.3f}"
         for kind, of in measured.others.items()
     )
-    controls = {"right name less the other, unedited (logits)": measured.before.mean()}
-    if "tag" in measured.roles:
-        controls["loss under the direction of the tags"] = measured.roles["tag"].mean()
+    controls = {
+        "right name less the other, unedited (logits)": measured.before.mean(),
+        "turns that change the speaker (%): where all do, who speaks says who comes next": changes,
+    }
     tag = measured.roles.get("tag")
+    if tag is not None:
+        controls["loss under the direction of the tags"] = tag.mean()
     bites = None if tag is None or len(tag) < FEWEST_GROUPS else _costs(tag)
     return finding(
         QUESTION,
@@ -130,38 +151,59 @@ def _claim(found: Probing, measured: Ablation) -> Claim:
         estimate=loss.mean(),
         unit=f"logits lost of the right name less the other, direction of {measured.role} at "
         f"{measured.depth}, {measured.n_tags} tags of {len(loss)} transcripts it was not made from",
-        interval=interval,
+        interval=_interval(sweep),
         null=f"directions of unit length: {held}",
         exchange=f"direction, and transcript ({len(loss)})",
-        selection="depth and role, by the probes of other texts; none by what ablation does",
+        selection=f"the depth, of {len(sweep.at)}, by what is lost: p and limits hold for the best "
+        "of all of them (max-T); the role, by the probes of other texts",
         controls=controls,
         tests={kind: (value, measured.floor(kind)) for kind, value in p.items()},
         # where the names' own direction costs nothing at this depth, no direction could
         conditions={"the direction of the tags themselves costs logits there": bites or None},
-        causal_test=_words(measured),
+        causal_test=_words(sweep),
     )
+
+
+def _interval(sweep: Sweep) -> tuple[float, float] | None:
+    """Limits of the loss at the depth where it is largest; none of few transcripts."""
+    if sweep.lost.shape[1] < FEWEST_GROUPS:
+        return None
+    of_all = best_of(sweep.lost.T)
+    return float(of_all.low[sweep.best]), float(of_all.high[sweep.best])
+
+
+def _turns_that_change(given: Sequence[Transcript]) -> float:
+    pairs = [
+        before.speaker != after.speaker
+        for transcript in given
+        for before, after in pairwise(transcript.turns)
+    ]
+    return 100 * float(np.mean(pairs))
 
 
 def _costs(loss: Float[np.ndarray, " transcript"]) -> bool:
     return bool(best_of(loss[:, None]).p[0] <= ALPHA)
 
 
-def _section(found: Probing, measured: Ablation) -> Section:
-    unedited = measured.before.mean()
+def _section(found: Probing, sweep: Sweep) -> Section:
     rows: list[dict[str, object]] = []
-    for role, loss in measured.roles.items():
-        low, high = limits_over_transcripts(loss)
-        row = {"direction ablated": role, "logits lost": loss.mean(), "low": low, "high": high}
-        rows.append({**row, **{f"p, {kind}": measured.p(role, kind) for kind in measured.others}})
-    for kind, losses in measured.others.items():
-        each = losses.mean(axis=1)
-        rows.append({"direction ablated": kind, "logits lost": each.mean(), "sd": each.std()})
+    for measured in sweep.at:
+        for role, loss in measured.roles.items():
+            low, high = limits_over_transcripts(loss)
+            row = {"depth": measured.depth, "direction ablated": role, "logits lost": loss.mean()}
+            p = {f"p, {kind}": measured.p(role, kind) for kind in measured.others}
+            rows.append({**row, "low": low, "high": high, **p})
+        for kind, losses in measured.others.items():
+            each = losses.mean(axis=1)
+            row = {"depth": measured.depth, "direction ablated": kind, "logits lost": each.mean()}
+            rows.append({**row, "sd": each.std()})
+    before = sweep.at[0].before
     caption = (
-        f"Before a tag the right name leads the other by {unedited:.2f} logits, transcripts as "
-        f"written. Each direction is projected out at {measured.depth}, at every token but the "
-        f"first. Intervals over {len(measured.before)} transcripts; p per role, uncorrected; dealt "
-        f"speakers are those of {measured.role}. The direction of the tags holds the names "
-        "themselves: it shows how much there is to lose."
+        f"Before a tag the right name leads the other by {before.mean():.2f} logits, transcripts "
+        "as written. Each direction is projected out at every token but the first. Intervals over "
+        f"{len(before)} transcripts; p per role and depth, uncorrected; dealt speakers are those "
+        f"of {sweep.at[0].role}. The direction of the tags holds the names themselves: it shows "
+        "how much there is to lose."
     )
     title = f"{found.model}: what the next tag loses without the direction"
     return Section(title, [Table(pd.DataFrame(rows), caption)])

@@ -9,6 +9,8 @@
 4. The same for random directions, and for differences of means under speakers dealt anew to turns,
    which lie where activations do. The directions of other roles show the scale: that of the tags
    holds the names themselves.
+5. All of it at several depths, with the same random directions and dealings, so that the depth
+   where most is lost is held to the depth where each of the others loses most (max-T).
 """
 
 import dataclasses
@@ -32,6 +34,10 @@ from studies.speaker_role.transcripts import Transcript
 SKIPPED, TURNS = 4, 6
 """Turns at the start whose tags are not asked for, since a reader does not know yet who takes part
 and in which order; and turns that are run in all, since every direction costs a run."""
+
+
+RANDOM = "random directions"
+"""What isotropic directions are called."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,30 @@ class Ablation:
         return 1 / (len(self.others[kind]) + 1)
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """The same role's direction ablated at several depths, beside the same others at each."""
+
+    at: tuple[Ablation, ...]
+    """One ablation a depth."""
+
+    @property
+    def lost(self) -> Float[np.ndarray, "depth transcript"]:
+        """Loss under the role's own direction."""
+        return np.stack([each.roles[each.role] for each in self.at])
+
+    @property
+    def best(self) -> int:
+        """The depth where most is lost."""
+        return int(self.lost.mean(axis=1).argmax())
+
+    def p(self, kind: str) -> float:
+        """p of the loss there among those of other directions, family-wise over depths."""
+        others = np.stack([each.others[kind].mean(axis=1) for each in self.at], axis=1)
+        test = permutation_test(self.lost.mean(axis=1), others)
+        return float(test.p_family[self.best])
+
+
 def openings(model: TransformerBridge, transcripts: Sequence[Transcript]) -> list[Opening]:
     """The first turns of every transcript that goes on after the skipped ones."""
     found = []
@@ -118,7 +148,7 @@ def measure(
     n: int,
     batch_size: int,
 ) -> Ablation:
-    """Ablate at one depth the direction of every role that has one there, n random ones and half as
+    """Ablate at one depth the direction of every role that has one there, n random ones and as
     many of dealt speakers; each transcript is run with directions made from the others."""
     depth, role = place
     tokens, cells = found.tokens, list(found.tokens.cells().values())
@@ -127,10 +157,10 @@ def measure(
     rng = np.random.default_rng(settings.seed)
     random = rng.standard_normal((n, activations.shape[1]))
     rows = cells[role]
-    dealt = permute_groups(tokens.speaker[rows], tokens.turn[rows], n // 2, rng)
+    dealt = permute_groups(tokens.speaker[rows], tokens.turn[rows], n, rng)
     first = first_tokens(texts)
     (ids,) = zip(first[0], first[1], strict=True)
-    before, lost = np.empty(len(texts)), np.empty((len(texts), len(named) + n + n // 2))
+    before, lost = np.empty(len(texts)), np.empty((len(texts), len(named) + 2 * n))
     groups = np.array([text.group for text in texts])
     for _, test in grouped_folds(groups, min(settings.n_splits, len(texts)), settings.seed):
         train = ~np.isin(tokens.group, groups[test])
@@ -151,7 +181,7 @@ def measure(
         role=found.grid.cells[role],
         before=before,
         roles=dict(zip(named, each[0], strict=True)),
-        others={"random directions": each[1], "directions of dealt speakers": each[2]},
+        others={RANDOM: each[1], "directions of dealt speakers": each[2]},
         n_tags=sum(len(text.before) for text in texts),
     )
 
