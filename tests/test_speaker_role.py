@@ -1,6 +1,7 @@
 """The speaker study: rows of tokens, verdicts on planted speakers, and whole tiny runs."""
 
 import dataclasses
+import inspect
 import json
 from functools import cache
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from interp.claims import judged
 from interp.extract import Stores
 from interp.run import Run, parse
 from interp.store import Store
-from studies.speaker_role import figures, findings
+from studies.speaker_role import figures, findings, probing
 from studies.speaker_role.__main__ import Config, main
 from studies.speaker_role.activations import Tokens, read
 from studies.speaker_role.data import Design, conversations
@@ -295,3 +296,18 @@ def test_the_command_line_explains_every_field(capsys):
         Config(permutations=5)
     with pytest.raises(ValueError, match="data and transcript exclude each other"):
         Config(data=SimpleNamespace(), transcript=(SimpleNamespace(),))  # pyright: ignore
+
+
+@pytest.mark.parametrize(("d", "least", "most"), [(10, 0.45, 0.58), (300, 0.65, 0.95)])
+def test_one_direction_is_erased_as_far_as_other_texts_can_tell_it(d, least, most):
+    """Erased where a third of the texts suffices to find it, and not by construction."""
+    rng = np.random.default_rng(0)
+    group, speaker = np.repeat(np.arange(9), 30), np.tile([0, 1], 135)
+    X = rng.normal(size=(270, d))
+    X[:, 0] += 3 * speaker
+    tokens = SimpleNamespace(
+        cells=lambda: {"last": np.arange(270)}, read=lambda _: X, speaker=speaker, group=group
+    )
+    found = inspect.unwrap(probing._erased)(tokens, (0, 0), SimpleNamespace(seed=0, C=0.1))
+    assert found.before > 0.75
+    assert least < found.after < most, found

@@ -1,6 +1,7 @@
 """Linear probes and concept directions, each beside its null, its controls and its naive twin."""
 
 from interp.probes.direction import Direction, concept_direction
+from interp.probes.erasure import Eraser, leace
 from interp.probes.grid import probe_grid
 from interp.probes.projection import Projection, project
 from interp.probes.result import ProbeGrid
@@ -9,11 +10,13 @@ from interp.probes.transfer import Transfer, transfer_matrix
 
 __all__ = [
     "Direction",
+    "Eraser",
     "ProbeGrid",
     "Projection",
     "RowSpace",
     "Transfer",
     "concept_direction",
+    "leace",
     "probe_grid",
     "project",
     "transfer_matrix",

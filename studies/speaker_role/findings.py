@@ -17,6 +17,7 @@ def claims(found: Probing, *, causal_test: str | None = None) -> list[Claim]:
     made = [_present(found), _unseen(found), _exchanged(found), _beyond_surface(found)]
     made += [
         _one_direction(found, causal_test),
+        _erased(found),
         _localised(found),
         _late(found),
         _overstated(found),
@@ -160,6 +161,22 @@ def _one_direction(found: Probing, causal_test: str | None) -> Claim:
         controls={} if direction is None else {"cosine between folds": direction.stability},
         needs="two speakers whose means differ" if direction is None else "",
         causal_test=causal_test,
+    )
+
+
+def _erased(found: Probing) -> Claim:
+    erased = found.erased
+    return description(
+        "Linear or diffuse?",
+        "What a probe tells after the direction that tells speakers in other texts is erased.",
+        subject=found.model,
+        estimate=None if erased is None else erased.after,
+        unit=f"balanced accuracy at {found.where}; eraser (LEACE), probe and score on a third of "
+        "the groups each",
+        null="0.5 where one direction, the same in all texts, holds all there is, and a third of "
+        "them suffices to find it",
+        controls={} if erased is None else {"before": erased.before},
+        needs="" if erased else "two speakers in three groups of texts",
     )
 
 

@@ -21,11 +21,13 @@ from interp.probes import (
     ProbeGrid,
     Transfer,
     concept_direction,
+    leace,
     probe_grid,
     transfer_matrix,
 )
 from interp.probes.logistic import fit_logistic
 from interp.selection import Selection, best_of
+from interp.stats import grouped_folds
 from interp.tasks import Backend
 from studies.speaker_role.activations import Tokens
 
@@ -58,6 +60,9 @@ class Settings:
     """Who scores cells: processes of this machine, or of a Ray cluster."""
 
 
+THIRDS = 3
+"""Parts of the groups for an eraser, a probe and its score."""
+
 FEWEST_GROUPS = 5
 """Groups (transcripts) below which flips of their signs reach no p of .05."""
 
@@ -81,6 +86,16 @@ class Exchange:
         low, high = self.test.interval
         shift = self.accuracy - float(self.test.mean[self.test.best])
         return low + shift, high + shift
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Balanced accuracy of probes, before and after the best direction of other texts is erased."""
+
+    before: float
+    """Fitted on one third of the groups, scored on another."""
+    after: float
+    """The same after the direction that tells speakers in the last third is taken out (LEACE)."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,8 @@ class Probing:
     """Difference of means, by depth and role, where both speakers occur."""
     best: tuple[int, int]
     """Depth and role of the highest score of a role that does not name the speaker."""
+    erased: Erased | None
+    """At the best cell; None for more than two speakers, or too few groups of both."""
     exchange: Exchange | None
     """Probes across the exchange of names; None where none were exchanged."""
     over_depths: Transfer | None
@@ -178,6 +195,7 @@ def probe(model: str, tokens: Tokens, naive: Tokens | None, settings: Settings) 
         grid=grid,
         directions=directions,
         best=best,
+        erased=_erased(tokens, best, settings) if two else None,
         exchange=_across_exchange(tokens, grid, settings) if tokens.rotation.any() else None,
         over_depths=_over_depths(tokens, best, settings) if two else None,
         over_roles=_over_roles(tokens, best, settings) if two else None,
@@ -247,6 +265,46 @@ def _across_exchange(tokens: Tokens, grid: ProbeGrid, settings: Settings) -> Exc
     return Exchange(where[test.best], float(table[:, test.best].mean()), test)
 
 
+def _erased(tokens: Tokens, cell: tuple[int, int], settings: Settings) -> Erased | None:
+    """A probe of the rows that an eraser was fitted on has nothing left by construction, so that
+    eraser, probe and score take a third of the groups each, in turn."""
+    rows = list(tokens.cells().values())[cell[1]]
+    X, speaker = tokens.read(cell[0])[rows], tokens.speaker[rows]
+    groups = tokens.group[rows]
+    if len(np.unique(groups)) < THIRDS or _same_mean(X, speaker):
+        return None
+    parts = [test for _, test in grouped_folds(groups, THIRDS, settings.seed)]
+    if any(len(set(speaker[part])) < 2 for part in parts):
+        return None
+    scores = []
+    for turn in range(THIRDS):
+        own, train, test = (parts[(turn + step) % THIRDS] for step in range(THIRDS))
+        for values in (X.astype(np.float64), leace(X[own], speaker[own]).apply(X)):
+            scores.append(_score(values, speaker, train, test, 2, settings.C))
+    before, after = np.reshape(scores, (THIRDS, 2)).mean(axis=0)
+    return Erased(float(before), float(after))
+
+
+def _score(
+    X: Float[np.ndarray, "n d"],
+    speaker: Int[np.ndarray, " n"],
+    train: np.ndarray,
+    test: np.ndarray,
+    n_classes: int,
+    C: float,
+) -> float:
+    """Balanced accuracy on test rows of a probe fitted on standardised training rows."""
+    rows = X[train].astype(np.float64)
+    spread = rows.std(axis=0)
+    spread[spread == 0] = 1.0
+    standard = (X - rows.mean(axis=0)) / spread
+    fit = fit_logistic(standard[train], speaker[train][None], n_classes, C=C)
+    decisions = fit.decisions(standard[test])[0]
+    two = decisions.shape[1] == 1
+    predicted = (decisions[:, 0] > 0).astype(int) if two else decisions.argmax(axis=1)
+    return float(balanced_accuracy_score(speaker[test], predicted))
+
+
 def _by_group(
     X: Float[np.ndarray, "n d"],
     speaker: Int[np.ndarray, " n"],
@@ -261,15 +319,7 @@ def _by_group(
         train, test = (group != held_out) & ~exchanged, (group == held_out) & exchanged
         if len(set(speaker[train])) < n_classes or len(set(speaker[test])) < n_classes:
             return None
-        rows = X[train].astype(np.float64)
-        spread = rows.std(axis=0)
-        spread[spread == 0] = 1.0
-        standard = (X - rows.mean(axis=0)) / spread
-        fit = fit_logistic(standard[train], speaker[train][None], n_classes, C=C)
-        decisions = fit.decisions(standard[test])[0]
-        two = decisions.shape[1] == 1
-        predicted = (decisions[:, 0] > 0).astype(int) if two else decisions.argmax(axis=1)
-        scores.append(balanced_accuracy_score(speaker[test], predicted))
+        scores.append(_score(X, speaker, train, test, n_classes, C))
     return np.array(scores)
 
 
