@@ -21,7 +21,7 @@ A NaN is never a met condition: it makes the finding not testable here.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, SupportsFloat
 
@@ -208,14 +208,19 @@ def control(
     )
 
 
-def judged(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Claim]:
+def judged(
+    claims: Sequence[Claim], *, level: float = LEVEL, untrained: Collection[str] = ()
+) -> list[Claim]:
     """The claims of a run with their verdicts: controls first, then Holm over all findings.
 
-    A finding that cannot be tested takes no part in the correction.
+    A finding that cannot be tested takes no part in the correction. Those about `untrained`
+    subjects, models of random weights that stand beside others for comparison, are described: they
+    are nobody's finding, and a correction for them would cost the others their power.
 
     Raises:
         ValueError: two primary findings about one subject.
     """
+    claims = [_compared(claim) if claim.subject in untrained else claim for claim in claims]
     primary = [claim.subject for claim in claims if claim.primary]
     for subject in primary:
         if primary.count(subject) > 1:
@@ -224,6 +229,21 @@ def judged(claims: Sequence[Claim], *, level: float = LEVEL) -> list[Claim]:
     testable = [c for c in claims if c.kind == "finding" and not _untestable(c, blocked, level)]
     adjusted = dict(zip(map(id, testable), holm([c.p or 0.0 for c in testable]), strict=True))
     return [_verdict(claim, blocked, adjusted, level) for claim in claims]
+
+
+def _compared(claim: Claim) -> Claim:
+    """A finding about a model that has learnt nothing, as an estimate for comparison."""
+    if claim.kind != "finding":
+        return claim
+    p = "" if claim.p is None else f"; p {claim.p:.3g} by itself"
+    return replace(
+        claim,
+        kind="description",
+        primary=False,
+        verdict="described",
+        reason=f"random weights, for comparison{p}",
+        rule="",
+    )
 
 
 def about(claims: Sequence[Claim], subject: str) -> list[Claim]:

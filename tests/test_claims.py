@@ -186,3 +186,19 @@ def test_noise_supports_anything_in_a_twentieth_of_runs():
     false = sum(any(c.verdict == "supported" for c in run) for run in runs)
     print(f"rate some of 8 findings supported on noise: {false} of 1000")
     assert false < 73
+
+
+def test_findings_about_random_weights_are_described_and_cost_the_others_nothing():
+    def about(subject: str, p: float) -> Claim:
+        return finding(
+            "Where?", "The word carries it.", subject=subject, tests={"chance": p},
+            exchange="text", estimate=0.9, primary=True,
+        )  # fmt: skip
+
+    claims = [about("m", 0.04), about("random:m", 0.001), about("random:m", 0.3)]
+    trained, first, second = judged(claims, untrained=("random:m",))
+    assert trained.verdict == "supported" and trained.p_adjusted == 0.04
+    assert [first.verdict, second.verdict] == ["described"] * 2
+    assert first.estimate == 0.9 and not first.primary
+    assert first.reason == "random weights, for comparison; p 0.001 by itself"
+    assert judged(claims[:2])[0].p_adjusted == pytest.approx(0.04)

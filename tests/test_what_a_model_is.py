@@ -22,10 +22,12 @@ from interp.model import (
     ConformanceError,
     check_device,
     check_name,
+    checkpoint_directory,
     conformance,
     load,
     resid_post,
     source,
+    untrained,
 )
 from interp.model.company import company, switches
 from interp.model.conformance import _worst
@@ -378,6 +380,13 @@ def test_random_weights_are_a_model_of_their_own(tmp_path):
     digests = [source(m).digest() for m in (first, second, other, load(directory))]
     assert digests[0] == digests[1] and len(set(digests)) == 3
     assert source(first).name.endswith("(random weights, seed 0)")
+    assert source(load(f"random:{directory}", check=False)).digest() == digests[0]
+    check_name(f"random:{directory}")
+    assert untrained(["a", "random:a"]) == ("random:a",)
+    with pytest.raises(ValueError, match="random ones have none"):
+        checkpoint_directory(f"random:{directory}")
+    with pytest.raises(ValueError, match="unknown model"):
+        check_name("random:./nowhere")
     assert source(first.interp_loader()).digest() == digests[0]
     ids = torch.tensor([[2, 5, 7]])
     assert not torch.allclose(first(ids), load(directory)(ids))

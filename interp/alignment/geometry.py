@@ -95,13 +95,13 @@ def heldout_procrustes(
     scores = cosines(A, B, groups=groups, centre=True)
     n = len(A)
     member = np.arange(n) if scores.groups is None else scores.groups
-    folds = [_Fold.of(_coordinates(A), *rows) for rows in grouped_folds(member, n_splits, seed)]
-    target = _coordinates(B)
+    own, target = _coordinates(A), _coordinates(B)
+    folds = [_Fold.of(own, target, *rows) for rows in grouped_folds(member, n_splits, seed)]
     values, fold_of = np.zeros((n, n)), np.empty(n, dtype=int)
     for number, fold in enumerate(folds):
         fold_of[fold.test] = number
         if scores.status == OK:
-            rotated, mine = fold.rotated(target)
+            rotated, mine = fold.rotated(target, np.arange(n))
             values[np.ix_(fold.test, fold.test)] = rotated @ mine.T
     names = [f"fold {fold + 1}" for fold in fold_of]
     if strata is not None:
@@ -115,7 +115,7 @@ def heldout_procrustes(
 def _refitted_sum(folds: list["_Fold"], target: np.ndarray, order: np.ndarray) -> float:
     """Sum over folds of the cosines of held-out pairs, with row i paired with candidate order[i]
     in the fit as well."""
-    pairs = (fold.rotated(target[order]) for fold in folds)
+    pairs = (fold.rotated(target, order) for fold in folds)
     return sum(float((rotated * mine).sum()) for rotated, mine in pairs)
 
 
@@ -129,7 +129,7 @@ def _coordinates(rows: np.ndarray) -> Float[np.ndarray, "n rank"]:
 
 @dataclass(frozen=True)
 class _Fold:
-    """One fold of the first side, which re-pairings leave as it is."""
+    """One fold, with what re-pairings within it leave as it is: the spaces of both sides."""
 
     train: np.ndarray
     test: np.ndarray
@@ -139,24 +139,39 @@ class _Fold:
     """Training rows about their mean, in that basis, [directions, train]."""
     moved: np.ndarray
     """Held-out rows about the training mean, in that basis, [test, directions]."""
+    other: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Of the second side's training rows: mean, basis, and the rows in it."""
 
     @classmethod
-    def of(cls, rows: np.ndarray, train: np.ndarray, test: np.ndarray) -> "_Fold":
+    def of(
+        cls, rows: np.ndarray, target: np.ndarray, train: np.ndarray, test: np.ndarray
+    ) -> "_Fold":
         centre = rows[train].mean(axis=0)
         basis, inside = _spanned(rows[train] - centre)
-        return cls(train, test, basis, inside, (rows[test] - centre) @ basis)
+        moved = (rows[test] - centre) @ basis
+        return cls(train, test, basis, inside, moved, _about_mean(target[train]))
 
-    def rotated(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Held-out rows after the rotation onto `target` that training rows fit, and theirs of
-        `target`; unit rows."""
-        centre = target[self.train].mean(axis=0)
-        basis, inside = _spanned(target[self.train] - centre)
+    def rotated(self, target: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Held-out rows after the rotation onto `target[order]` that training rows fit, and theirs
+        of `target[order]`; unit rows."""
+        partners = order[self.train]
+        if np.array_equal(np.sort(partners), np.sort(self.train)):
+            places = np.argsort(self.train)[np.searchsorted(np.sort(self.train), partners)]
+            centre, basis, inside = self.other
+            inside = inside[:, places]
+        else:
+            centre, basis, inside = _about_mean(target[partners])
         U, singular, Vt = np.linalg.svd(self.inside @ inside.T, full_matrices=False)
         # Directions without any covariance are not determined; rounding would turn them at random.
         # A singular value carries the rounding of sums of as many terms as there are rows.
         kept = singular > singular[0] * len(self.train) * np.finfo(float).eps
         rotation = U[:, kept] @ Vt[kept]
-        return _unit(self.moved @ rotation @ basis.T), _unit(target[self.test] - centre)
+        return _unit(self.moved @ rotation @ basis.T), _unit(target[order[self.test]] - centre)
+
+
+def _about_mean(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    centre = rows.mean(axis=0)
+    return centre, *_spanned(rows - centre)
 
 
 def _spanned(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

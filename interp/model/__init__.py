@@ -9,7 +9,7 @@ from interp.model.attached import dropout, foreign
 from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
 from interp.model.company import company, padding_id
 from interp.model.conformance import Check, Conformance, ConformanceError, conformance
-from interp.model.given import check_device, check_models, check_name, true_name
+from interp.model.given import check_device, check_models, check_name, true_name, untrained
 from interp.model.load import checkpoint_directory, load
 from interp.model.points import (
     VOCABULARY,
@@ -68,6 +68,7 @@ __all__ = [
     "residual_stream",
     "source",
     "true_name",
+    "untrained",
     "turn",
     "z",
 ]

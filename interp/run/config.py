@@ -66,7 +66,8 @@ class StudyConfig(RunConfig):
     defaults."""
 
     model: tuple[str, ...] = ("smollm2-135m-instruct-q4",)
-    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id."""
+    """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id;
+    random:NAME is the same with random weights, for comparison."""
     group_near_copies: bool = False
     """Keep near copies among your own texts in one fold; without it the report tells of them."""
 

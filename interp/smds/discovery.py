@@ -84,7 +84,7 @@ def discover(
     seed: int = 42,
     alpha: float | int = 1.0,
     n_permutations: int = 200,
-    n_boot: int = 100,
+    n_boot: int = 50,
     level: float = 0.95,
 ) -> Discovery:
     """Rank `shapes` on one set of activations [n, d] by gain, with the leads of the first.

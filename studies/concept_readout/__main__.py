@@ -12,7 +12,7 @@ import torch
 from interp.claims import Claim, about, as_records
 from interp.claims import judged as corrected
 from interp.extract import Stores
-from interp.model import check_models, load, source
+from interp.model import check_models, load, source, untrained
 from interp.readout import save_concepts, save_control_vectors, save_quality, save_readouts
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
@@ -114,7 +114,7 @@ def main(config: Config) -> Path:
             claims += made
             every.append(judged)
         # 6. verdicts, corrected over all models' findings, results and report
-        claims = corrected(claims)
+        claims = corrected(claims, untrained=untrained(config.model))
         summaries = [_in_words(one, claims, said) for one, said in zip(every, told, strict=True)]
         run.save_results({"claims": as_records(claims)})
         page = render(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from interp.claims import Claim, about, as_records, judged
 from interp.extract import Stores
-from interp.model import check_models, load, source
+from interp.model import check_models, load, source, untrained
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
 from interp.store import Store, by_position
@@ -122,7 +122,7 @@ def main(config: Config) -> Path:
             rows.append(row)
 
         # 5. verdicts, corrected over all models' findings, results and report
-        claims = judged(claims)
+        claims = judged(claims, untrained=untrained(config.model))
         summaries = [_in_words(found, claims) for found in detections]
         run.save_results({"claims": as_records(claims)})
         compared = figures.comparison(detections, rows, data, config.depth)

@@ -103,7 +103,7 @@ def _survivors(found: Detection, data: Dataset) -> Claim:
 def _present(found: Detection, place: Landmark, data: Dataset, causal_test: str | None) -> Claim:
     cell = (place.row, data.words.index(place.word))
     p, null = family_null(found.grid, cell)
-    floor = found.grid.test.floor
+    floor, surface = found.grid.test.floor, found.kfold_r2[0, cell[1]]
     return finding(
         f"Where is the {data.quantity}?",
         f"The word {place.word} carries the {data.quantity}, be it only its {data.category_noun}.",
@@ -117,6 +117,9 @@ def _present(found: Detection, place: Landmark, data: Dataset, causal_test: str 
         controls={
             f"score of a one-hot {data.category_noun}": found.lookup,
             f"R2 of knowing the {data.category_noun} alone": r2(category_means(data), ideal(data)),
+            "R2 of the embedding, before any block": "0: one token in all texts"
+            if np.isnan(surface)
+            else surface,
         },
         tests={"permuted labels": (p, floor)},
         causal_test=causal_test,

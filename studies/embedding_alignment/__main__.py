@@ -6,7 +6,7 @@ from pathlib import Path
 
 from interp.claims import Claim, about, as_records, judged
 from interp.extract import Stores
-from interp.model import check_models, load, source
+from interp.model import check_models, load, source, untrained
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
 from studies.embedding_alignment import figures, findings, overview
@@ -69,7 +69,7 @@ def main(config: Config) -> Path:
             every.append(found)
 
         # 5. verdicts, corrected over all models' findings, results and report
-        claims = judged(claims)
+        claims = judged(claims, untrained=untrained(config.model))
         summaries = [_in_words(found, claims) for found in every]
         run.save_results({"claims": as_records(claims)})
         page = render(

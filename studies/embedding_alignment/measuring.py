@@ -31,7 +31,7 @@ from studies.embedding_alignment.activations import SITES, Sides
 from studies.embedding_alignment.problems import Pairs
 from studies.embedding_alignment.tokens import POOLINGS, SPELT, Poolings
 
-REFITS = 39
+REFITS = 19
 """Re-pairings by which the rotation of held-out pairs is judged; each is fitted in every fold."""
 
 RANKS = (1, 5)

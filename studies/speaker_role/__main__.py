@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.claims import Claim, about, as_records, judged
 from interp.duplicates import equal_texts
 from interp.extract import Stores
-from interp.model import check_models, load, source
+from interp.model import check_models, load, source, untrained
 from interp.positions import Sample, fingerprint
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
@@ -108,7 +108,7 @@ def main(config: Config) -> Path:
             claims.append(findings.peaks(every))
 
         # 5. verdicts, corrected over all models' findings, results and report
-        claims = judged(claims)
+        claims = judged(claims, untrained=untrained(config.model))
         summaries = [_in_words(found, claims) for found in every]
         run.save_results({"claims": as_records(claims)})
         page = render(
