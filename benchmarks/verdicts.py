@@ -35,7 +35,7 @@ LEVEL, REFUSED, POWER, COVERED = 0.05, 10 / 120, 0.6, (0.92, 0.98)
 """Of false support on noise and under a rival, of true support, and of intervals."""
 FAILS = 0.001
 """Level of the binomial test that says a rate is off."""
-QUICK = 6
+QUICK = 4
 """Data sets of each row of the quick table."""
 HEADING = """# Verdicts
 
