@@ -15,6 +15,7 @@ from interp.report import Section, Table
 from interp.selection import best_of
 from studies.speaker_role.data import Design
 from studies.speaker_role.intervention import (
+    DEALT,
     RANDOM,
     SKIPPED,
     Opening,
@@ -33,6 +34,10 @@ STATEMENT = (
     "Ablating the speaker's direction costs the next tag's logits more than other directions do."
 )
 """What it is to show."""
+
+
+SHORT = {RANDOM: "random", DEALT: "dealt"}
+"""Other directions, as short as a column's name has to be."""
 
 
 def intervene(
@@ -191,7 +196,7 @@ def _section(found: Probing, sweep: Sweep) -> Section:
         for role, loss in measured.roles.items():
             low, high = limits_over_transcripts(loss)
             row = {"depth": measured.depth, "direction ablated": role, "logits lost": loss.mean()}
-            p = {f"p, {kind}": measured.p(role, kind) for kind in measured.others}
+            p = {f"p, {SHORT[kind]}": measured.p(role, kind) for kind in measured.others}
             rows.append({**row, "low": low, "high": high, **p})
         for kind, losses in measured.others.items():
             each = losses.mean(axis=1)

@@ -36,8 +36,8 @@ SKIPPED, TURNS = 4, 6
 and in which order; and turns that are run in all, since every direction costs a run."""
 
 
-RANDOM = "random directions"
-"""What isotropic directions are called."""
+RANDOM, DEALT = "random directions", "directions of dealt speakers"
+"""What isotropic directions are called, and differences of means under speakers dealt anew."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def measure(
         role=found.grid.cells[role],
         before=before,
         roles=dict(zip(named, each[0], strict=True)),
-        others={RANDOM: each[1], "directions of dealt speakers": each[2]},
+        others={RANDOM: each[1], DEALT: each[2]},
         n_tags=sum(len(text.before) for text in texts),
     )
 
