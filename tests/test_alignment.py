@@ -11,6 +11,7 @@ from scipy.stats import binom, norm
 from interp.alignment import (
     OK,
     Scores,
+    cka_permutations,
     cosines,
     decompose,
     dictionary_test,
@@ -480,6 +481,25 @@ def test_no_share_of_an_excess_that_is_not_there():
     found = decompose(noise, noise, counts)
     assert np.isnan(found.share) and found.interval is None
     assert found.status == "no excess of matched over scrambled pairs"
+
+
+def test_cka_of_templates_alone_is_high_and_no_higher_than_with_partners_exchanged():
+    strata = np.repeat(np.arange(4), 10)
+    hits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        A, B = 3 * rng.standard_normal((2, 4, 30))[:, strata] + rng.standard_normal((2, 40, 30))
+        null = cka_permutations(A, B, strata, n_permutations=39, seed=seed)
+        hits += (1 + (null >= linear_cka(A, B)).sum()) / 40 <= 0.05
+        if not seed:
+            assert linear_cka(A, B) > 0.3
+    assert hits <= binom.ppf(0.999, 100, 0.05)
+    shared = A + 0.5 * B
+    null = cka_permutations(shared, B, strata, n_permutations=39)
+    assert (null < linear_cka(shared, B)).all()
+    order = np.random.default_rng(0).permutation(np.arange(10))
+    one = cka_permutations(A[:10], B[:10], n_permutations=1)
+    assert one[0] == pytest.approx(linear_cka(A[:10], B[:10][order]))
 
 
 # --- dictionaries --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ matched_vs_scrambled(A, B, strata)   mean cosine of pairs, its exact null, z and
 cosines, hits, pairing_test          the same for any score matrix: centred cosines, retrieval@k
 dictionary_test                      texts made of few words: vectors dealt to other tokens
 draw_pairs, resample                 intervals over pairs, for curves that share their resamples
-linear_cka                           debiased linear CKA
+linear_cka, cka_permutations         debiased linear CKA, and its null
 heldout_procrustes                   a rotation fitted on other pairs
 principal_components                 main axes: what separates the sides, pairs inside the first k
 decompose                            the share of an alignment that some tokens carry
@@ -14,6 +14,7 @@ from interp.alignment.dictionary import DictionaryTest, dictionary_test
 from interp.alignment.geometry import (
     Components,
     HeldOut,
+    cka_permutations,
     heldout_procrustes,
     linear_cka,
     principal_components,
@@ -32,6 +33,7 @@ __all__ = [
     "Pairing",
     "Resampled",
     "Scores",
+    "cka_permutations",
     "cosines",
     "decompose",
     "dictionary_test",

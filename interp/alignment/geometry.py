@@ -44,6 +44,42 @@ def linear_cka(A: Arraylike, B: Arraylike, *, groups: Arraylike | None = None) -
     return _hsic(K, L) / np.sqrt(own) if own > 0 else np.nan
 
 
+def cka_permutations(
+    A: Arraylike,
+    B: Arraylike,
+    strata: Arraylike | None = None,
+    *,
+    groups: Arraylike | None = None,
+    n_permutations: int = 199,
+    seed: int = 0,
+) -> Float[np.ndarray, " permutations"]:
+    """`linear_cka` with partners exchanged within strata: templates make two geometries alike
+    whatever the texts say, and 0 is then no null.
+
+    With one seed and the same strata the exchanges are the same, so that several depths may be
+    held to their maximum (`interp.stats.permutation_test`). NaN, and ValueError, as `linear_cka`;
+    ValueError unless there is a stratum for each pair.
+    """
+    A = activations(A, name="the first side")
+    B = activations(B, name="the second side", n=len(A))
+    kinds = np.zeros(len(A), dtype=int) if strata is None else arrays.labels(strata, len(A))
+    if not (np.isfinite(A).all() and np.isfinite(B).all()):
+        return np.full(n_permutations, np.nan)
+    if (member := grouped(A, B, groups)) is not None:
+        A, B = (arrays.group_means(side, member) for side in (A, B))
+        kinds = kinds[np.unique(member, return_index=True)[1]]
+    K, L = (_gram_without_diagonal(side) for side in (A, B))
+    own, rng = _hsic(K, K) * _hsic(L, L), np.random.default_rng(seed)
+    null = np.full(n_permutations, np.nan)
+    for draw in range(n_permutations if own > 0 else 0):
+        order = np.arange(len(K))
+        for kind in np.unique(kinds):
+            rows = np.flatnonzero(kinds == kind)
+            order[rows] = rng.permutation(rows)
+        null[draw] = _hsic(K, L[np.ix_(order, order)]) / np.sqrt(own)
+    return null
+
+
 def _gram_without_diagonal(side: np.ndarray) -> Float[np.ndarray, "n n"]:
     # The estimator does not depend on the mean, but a large one would cost digits.
     rows = side.astype(np.float64)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from interp.claims import LEVEL
 from interp.plots import heatmap, lines, scatter
 from interp.report import Figure, Section
 from studies.embedding_alignment import tables
@@ -218,9 +219,12 @@ def _retrieval(found: Measured) -> Figure:
 
 
 def _cka(found: Measured) -> Figure:
-    hooks = found.sides.hooks(SITES[0])
+    test, mean = found.cka, MAPPED.index("mean")
     figure = lines(
-        {name: np.array([found.cells[hook, name].cka for hook in hooks]) for name in MAPPED},
+        {
+            **{name: test.observed[:, column] for column, name in enumerate(MAPPED)},
+            "mean, partners exchanged": test.mean[:, mean],
+        },
         found.sides.ticks,
         title="Similarity of the two languages' geometries",
         x_title=DEPTH,
@@ -230,7 +234,13 @@ def _cka(found: Measured) -> Figure:
     return Figure(
         figure,
         "Do texts that are alike in one language have partners that are alike in the other? "
-        "Categories count here: templates alone make two geometries similar.",
+        "Templates alone make two geometries similar, so partners are exchanged within categories. "
+        "Above that, corrected over depths and poolings (max-T at 5 %): "
+        + "; ".join(
+            f"{name}: {named(found, test.p_family[:, column] <= LEVEL)}"
+            for column, name in enumerate(MAPPED)
+        )
+        + ".",
     )
 
 

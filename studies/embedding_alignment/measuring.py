@@ -15,6 +15,7 @@ from interp.alignment import (
     DictionaryTest,
     Pairing,
     Resampled,
+    cka_permutations,
     cosines,
     decompose,
     dictionary_test,
@@ -26,7 +27,7 @@ from interp.alignment import (
     principal_components,
     resample,
 )
-from interp.stats import fdr, simultaneous_band
+from interp.stats import PermutationTest, fdr, permutation_test, simultaneous_band
 from studies.embedding_alignment.activations import SITES, Sides
 from studies.embedding_alignment.problems import Pairs
 from studies.embedding_alignment.tokens import POOLINGS, SPELT, Poolings
@@ -36,6 +37,9 @@ REFITS = 19
 
 RANKS = (1, 5)
 """k of retrieval@k."""
+
+EXCHANGES = 199
+"""Exchanges of partners that CKA is held to."""
 
 DICTIONARIES = 999
 """Dictionaries dealt anew; each is a product of counts and vectors."""
@@ -115,6 +119,8 @@ class Measured:
     """What shared tokens carry of the mean pooling's excess within categories, by depth."""
     plain_shares: tuple[Decomposition, ...]
     """The same with pairs scrambled among all."""
+    cka: PermutationTest
+    """Debiased CKA of the stream against partners exchanged within categories, [depths, MAPPED]."""
     dictionary: Mapping[str, DictionaryTest | None]
     """By pooling of `SPELT`, the vectors of tokens within categories against dictionaries dealt
     anew, words of one language without their language's mean; None for fewer than three pairs."""
@@ -170,7 +176,7 @@ def measure(
     stream = sides.hooks(SITES[0])
     cells: dict[tuple[str, str], Cell] = {}
     rotated: dict[tuple[int, str], Pairing] = {}
-    components, shares, plain_shares = [], [], []
+    components, shares, plain_shares, exchanged = [], [], [], []
     for hook in tqdm(sides.store.hooks, desc=f"alignment in {model}", unit="hook"):
         sets = sides.read(hook)
         for name, rows in sets.items():
@@ -181,6 +187,9 @@ def measure(
                 (depth, name): _rotated(sets[name], pairs, defined[name], settings)
                 for name in MAPPED
             }
+            exchanged.append(
+                [_exchanged(sets[name], pairs, defined[name], settings) for name in MAPPED]
+            )
             components.append(
                 principal_components(*sets["mean"], pairs.category, groups=np.arange(len(pairs)))
             )
@@ -189,9 +198,29 @@ def measure(
     return Measured(
         model, sides, pairs, poolings, cells, rotated,
         tuple(components), tuple(shares), tuple(plain_shares),
+        permutation_test(
+            np.array([[cells[hook, name].cka for name in MAPPED] for hook in stream]),
+            np.moveaxis(np.array(exchanged), -1, 0),
+        ),
         {name: _dictionary(name, sides, pairs, poolings, defined[name], settings)
          for name in SPELT},
     )  # fmt: skip
+
+
+def _exchanged(
+    rows: Rows, pairs: Pairs, defined: Bool[np.ndarray, " n"], settings: Settings
+) -> Float[np.ndarray, " exchanges"]:
+    if defined.sum() < 3:
+        return np.full(EXCHANGES, np.nan)
+    A, B = (side[defined] for side in rows)
+    return cka_permutations(
+        A,
+        B,
+        pairs.category[defined],
+        groups=np.arange(len(A)),  # no two pairs are one text
+        n_permutations=EXCHANGES,
+        seed=settings.seed,
+    )
 
 
 def _dictionary(
