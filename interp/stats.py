@@ -244,6 +244,14 @@ def jackknife_error(
     return np.asarray(np.sqrt((len(without) - 1) * without.var(axis=0)))
 
 
+def jackknife_half_width(
+    without: Float[np.ndarray, "units *cells"], *, level: float = 0.95
+) -> Float[np.ndarray, "*cells"]:
+    """Half of an interval's width: the jackknife's error times Student's t, for few units."""
+    few = student.ppf((1 + level) / 2, len(without) - 1)
+    return np.asarray(few * jackknife_error(without))
+
+
 def simultaneous_band(
     estimate: Float[np.ndarray, " cells"],
     draws: Float[np.ndarray, "resamples cells"],

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from interp import arrays
-from interp.alignment.pairing import strata_rows
+from interp.alignment.pairing import permuted_within, strata_rows
+from interp.alignment.scores import unit_rows
 from interp.arrays import Arraylike
 from interp.stats import permutation_test
 
@@ -78,8 +79,7 @@ def dictionary_test(
     order = np.arange(len(dealt))
     for draw in range(n_permutations + 1):
         values[draw] = _excess(own, _units(others @ dealt[order], centre), rows_of)
-        for rows in members:
-            order[rows] = rng.permutation(rows)
+        order = permuted_within(members, rng)
     test = permutation_test(values[:1], values[1:, None])
     return DictionaryTest(
         float(values[0]), float(test.z[0]), float(np.nan_to_num(test.p[0], nan=1.0)), test.floor
@@ -99,10 +99,7 @@ def _side(
 
 
 def _units(rows: Float[np.ndarray, "n d"], centre: bool) -> Float[np.ndarray, "n d"]:
-    rows = rows - rows.mean(axis=0) if centre else rows
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    # a text without a direction fits no other
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit_rows(rows - rows.mean(axis=0) if centre else rows)
 
 
 def _excess(

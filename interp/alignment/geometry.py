@@ -17,8 +17,8 @@ from jaxtyping import Float, Shaped
 from sklearn.decomposition import PCA
 
 from interp import arrays
-from interp.alignment.pairing import Pairing, pairing_test
-from interp.alignment.scores import OK, Scores, cosines, grouped, taken
+from interp.alignment.pairing import Pairing, pairing_test, permuted_within
+from interp.alignment.scores import OK, Scores, cosines, grouped, taken, unit_rows
 from interp.arrays import Arraylike, activations
 from interp.stats import grouped_folds
 
@@ -32,16 +32,8 @@ def linear_cka(A: Arraylike, B: Arraylike, *, groups: Arraylike | None = None) -
     sides are one group, with a warning. Raises ValueError for sides of different length, and as
     `interp.arrays.activations`; activations that are not finite give NaN.
     """
-    A = activations(A, name="the first side")
-    B = activations(B, name="the second side", n=len(A))
-    if not (np.isfinite(A).all() and np.isfinite(B).all()):
-        return np.nan
-    member = grouped(A, B, groups)
-    if member is not None:
-        A, B = (arrays.group_means(side, member) for side in (A, B))
-    K, L = (_gram_without_diagonal(side) for side in (A, B))
-    own = _hsic(K, K) * _hsic(L, L)
-    return _hsic(K, L) / np.sqrt(own) if own > 0 else np.nan
+    K, L, size, _ = _geometries(A, B, groups)
+    return _hsic(K, L) / size if size > 0 else np.nan
 
 
 def cka_permutations(
@@ -60,24 +52,33 @@ def cka_permutations(
     held to their maximum (`interp.stats.permutation_test`). NaN, and ValueError, as `linear_cka`;
     ValueError unless there is a stratum for each pair.
     """
+    kinds = np.zeros(len(A), dtype=int) if strata is None else arrays.labels(strata, len(A))
+    K, L, size, first = _geometries(A, B, groups)
+    kinds, rng = kinds[first], np.random.default_rng(seed)
+    rows_of = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+    null = np.full(n_permutations, np.nan)
+    for draw in range(n_permutations if size > 0 else 0):
+        order = permuted_within(rows_of, rng)
+        null[draw] = _hsic(K, L[np.ix_(order, order)]) / size
+    return null
+
+
+def _geometries(
+    A: Arraylike, B: Arraylike, groups: Arraylike | None
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Both sides' Gram matrices of groups, what their likeness is divided by (NaN where it is not
+    defined), and the first row of each group."""
     A = activations(A, name="the first side")
     B = activations(B, name="the second side", n=len(A))
-    kinds = np.zeros(len(A), dtype=int) if strata is None else arrays.labels(strata, len(A))
     if not (np.isfinite(A).all() and np.isfinite(B).all()):
-        return np.full(n_permutations, np.nan)
+        return A, B, np.nan, np.arange(len(A))
+    first = np.arange(len(A))
     if (member := grouped(A, B, groups)) is not None:
         A, B = (arrays.group_means(side, member) for side in (A, B))
-        kinds = kinds[np.unique(member, return_index=True)[1]]
+        first = np.unique(member, return_index=True)[1]
     K, L = (_gram_without_diagonal(side) for side in (A, B))
-    own, rng = _hsic(K, K) * _hsic(L, L), np.random.default_rng(seed)
-    null = np.full(n_permutations, np.nan)
-    for draw in range(n_permutations if own > 0 else 0):
-        order = np.arange(len(K))
-        for kind in np.unique(kinds):
-            rows = np.flatnonzero(kinds == kind)
-            order[rows] = rng.permutation(rows)
-        null[draw] = _hsic(K, L[np.ix_(order, order)]) / np.sqrt(own)
-    return null
+    own = _hsic(K, K) * _hsic(L, L)
+    return K, L, np.sqrt(own) if own > 0 else np.nan, first
 
 
 def _gram_without_diagonal(side: np.ndarray) -> Float[np.ndarray, "n n"]:
@@ -202,7 +203,9 @@ class _Fold:
         # A singular value carries the rounding of sums of as many terms as there are rows.
         kept = singular > singular[0] * len(self.train) * np.finfo(float).eps
         rotation = U[:, kept] @ Vt[kept]
-        return _unit(self.moved @ rotation @ basis.T), _unit(target[order[self.test]] - centre)
+        return unit_rows(self.moved @ rotation @ basis.T), unit_rows(
+            target[order[self.test]] - centre
+        )
 
 
 def _about_mean(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,11 +219,6 @@ def _spanned(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(rows) > rows.shape[1]:
         return np.eye(rows.shape[1]), rows.T
     return np.linalg.qr(rows.T)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
 
 @dataclass(frozen=True)

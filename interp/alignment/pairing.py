@@ -14,6 +14,7 @@ each moment adds up. So z is exact. p follows from the three moments by Pearson'
 distribution, or from all arrangements where they can be counted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
 from math import factorial, prod
@@ -213,6 +214,17 @@ def _repaired(
         groups = np.flatnonzero(kind_of == kind)
         for group, other in zip(groups, rng.permutation(groups), strict=True):
             order[rows_of[group]] = rows_of[other]
+    return order
+
+
+def permuted_within(
+    rows_of: Iterable[Int[np.ndarray, " _"]], rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """An order of all rows that exchanges them within each of the sets only."""
+    sets = list(rows_of)
+    order = np.empty(sum(map(len, sets)), dtype=int)
+    for rows in sets:
+        order[rows] = rng.permutation(rows)
     return order
 
 

@@ -90,6 +90,12 @@ def grouped(A: np.ndarray, B: np.ndarray, groups: Arraylike | None) -> Int[np.nd
     return member
 
 
+def unit_rows(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows of length 1; a row without a direction stays 0, and fits no other."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+
+
 def taken(A: Arraylike, B: Arraylike) -> tuple[np.ndarray, np.ndarray]:
     """Both sides as arrays of floats in their own precision, checked.
 

@@ -11,15 +11,14 @@ matrix of category means and a null of orders of the categories, held to the lar
 All must be refused at one depth. That makes an order, not an even spacing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from interp.smds import rivals
-from interp.smds.category_gram import category_gram
-from interp.smds.cycle import family_p
+from interp.smds.cycle import RivalTest, category_grams, family_p, share_along
 from interp.smds.orders import all_orders, number_within, orders_within
 
 PARTS = {"halves": (2, 6), "thirds": (3, 9)}
@@ -27,15 +26,9 @@ PARTS = {"halves": (2, 6), "thirds": (3, 9)}
 
 
 @dataclass(frozen=True)
-class ChainTest:
+class ChainTest(RivalTest):
     """One position's depths, held to what else than an order would bring neighbours together."""
 
-    depths: tuple[str, ...]
-    """Names of the depths."""
-    p: Mapping[str, Float[np.ndarray, " depth"]]
-    """By rival, the p of refusing it at each depth, family-wise over depths."""
-    floor: Mapping[str, float]
-    """By rival, the least p that so few categories or so many draws allow."""
     share: Float[np.ndarray, " depth"]
     """Part of the squared distances of category means along the line of ranks; a lookup table has
     1 / (categories - 1)."""
@@ -76,13 +69,9 @@ def chain_test(
     number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
     if number < 4:
         raise ValueError(f"{number} categories have no order to test; 4 are needed")
-    if names is not None and len(names) != number:
-        raise ValueError(f"{len(names)} names for {number} categories")
-    made = [(depth, category_gram(X, category, number)) for depth, X in cells]
-    if not made:
-        raise ValueError("there are no cells to test")
+    depths, grams = category_grams(cells, category, names, number)
     frame, rng = line_frame(number), np.random.default_rng(seed)
-    levelled = [gram.directions for _, gram in made]
+    levelled = [gram.directions for gram in grams]
     # the order read backwards is the same line
     every = all_orders(number, n_orders, rng)
     p = {"lookup table": family_p([rivals.order_statistic(A, every, frame) for A in levelled])}
@@ -101,10 +90,8 @@ def chain_test(
             [rivals.spelling_statistic(A, kernels, every, frame) for A in levelled]
         )
         floor["spelling"] = floor["lookup table"]
-    total = [np.trace(gram.distances) for _, gram in made]
-    along = [float(np.trace(frame.T @ gram.distances @ frame)) for _, gram in made]
-    share = np.divide(along, total, out=np.full(len(made), np.nan), where=np.array(total) > 0)
-    return ChainTest(tuple(depth for depth, _ in made), p, floor, share)
+    share = np.array([share_along(gram.distances, frame) for gram in grams])
+    return ChainTest(depths, p, floor, share)
 
 
 def line_frame(n_categories: int) -> Float[np.ndarray, "category 1"]:

@@ -41,8 +41,8 @@ MINOR = ("one axis beside clusters of a quarter", "one axis beside clusters of a
 
 
 @dataclass(frozen=True)
-class CycleTest:
-    """One position's depths, held to what else than a circle would bring neighbours together."""
+class RivalTest:
+    """One position's depths, held to what else would bring neighbouring categories together."""
 
     depths: tuple[str, ...]
     """Names of the depths."""
@@ -50,6 +50,12 @@ class CycleTest:
     """By rival, the p of refusing it at each depth, family-wise over depths."""
     floor: Mapping[str, float]
     """By rival, the least p that so few categories or so many draws allow."""
+
+
+@dataclass(frozen=True)
+class CycleTest(RivalTest):
+    """One position's depths, held to what else than a circle would bring neighbours together."""
+
     closed: Float[np.ndarray, " depth"]
     """Largest p of closeness over all breaks of the cycle: whether it is open nowhere."""
     share: Float[np.ndarray, " depth"]
@@ -109,25 +115,35 @@ def cycle_test(
     number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
     if number < 4:
         raise ValueError(f"a cycle of {number} categories has no order to test; 4 are needed")
-    if names is not None and len(names) != number:
-        raise ValueError(f"{len(names)} names for {number} categories")
-    depths, grams = [], []
-    for depth, X in cells:
-        depths.append(depth)
-        grams.append(category_gram(X, category, number))
-    if not grams:
-        raise ValueError("there are no cells to test")
+    depths, grams = category_grams(cells, category, names, number)
     nulls = _Nulls(number, names, n_orders, n_within, np.random.default_rng(seed))
     p = {name: nulls.p(name, grams) for name in nulls.names}
     return CycleTest(
-        depths=tuple(depths),
+        depths=depths,
         p=p,
         floor={name: nulls.floor(name) for name in nulls.names},
         closed=np.max([nulls.chain(grams, first) for first in range(number)], axis=0),
-        share=np.array([_share(gram.distances) for gram in grams]),
+        share=np.array([share_along(gram.distances, circle_frame(number)) for gram in grams]),
         whitened=np.array([gram.whitened for gram in grams]),
-        grams=tuple(grams),
+        grams=grams,
     )
+
+
+def category_grams(
+    cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
+    category: Int[np.ndarray, " n"],
+    names: Sequence[str] | None,
+    n_categories: int,
+) -> tuple[tuple[str, ...], tuple[CategoryGram, ...]]:
+    """Names of the depths, and the Gram matrix of each. Raises ValueError for no cells, a category
+    without a row, or names of another number than categories."""
+    if names is not None and len(names) != n_categories:
+        raise ValueError(f"{len(names)} names for {n_categories} categories")
+    made = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]
+    if not made:
+        raise ValueError("there are no cells to test")
+    depths, grams = zip(*made, strict=True)
+    return depths, grams
 
 
 class _Nulls:
@@ -213,7 +229,9 @@ def _arc(name: str) -> str | None:
     return next((arc for arc in ARCS if name.endswith(f"clusters of a {arc}")), None)
 
 
-def _share(distances: Float[np.ndarray, "category category"]) -> float:
-    frame = circle_frame(len(distances))
+def share_along(
+    distances: Float[np.ndarray, "category category"], frame: Float[np.ndarray, "category k"]
+) -> float:
+    """Part of the squared distances of category means that lies in a frame; NaN where all are 0."""
     total = np.trace(distances)
     return float(np.trace(frame.T @ distances @ frame) / total) if total > 0 else np.nan

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Complex, Float, Int
 from scipy.stats import norm
-from scipy.stats import t as student
 
 from interp.claims import Claim, description
 from interp.intervene import patch
@@ -22,7 +21,7 @@ from interp.plots import lines
 from interp.report import Figure, Section
 from interp.stats import (
     PermutationTest,
-    jackknife_error,
+    jackknife_half_width,
     permutation_test,
     simultaneous_band,
 )
@@ -172,10 +171,8 @@ def judge(found: Patching, *, n_permutations: int, seed: int) -> Judged:
     draws = np.array([found.share(rng.integers(n, size=n)) for _ in range(N_BOOT)])
     dealt = [found.share(dealt=rng.permutation(n)) for _ in range(n_permutations)]
     without = np.array([found.share(np.delete(np.arange(n), pair)) for pair in range(n)])
-    few = student.ppf(0.975, n - 1)
-    spread = draws.std(axis=0)
-    wide = np.divide(jackknife_error(without), spread, out=np.ones_like(spread), where=spread > 0)
-    wide *= few / norm.ppf(0.975)
+    spread, own = draws.std(axis=0), jackknife_half_width(without) / norm.ppf(0.975)
+    wide = np.divide(own, spread, out=np.ones_like(spread), where=spread > 0)
     limits = simultaneous_band(
         share.ravel(), (share + wide * (draws - draws.mean(axis=0))).reshape(N_BOOT, -1)
     )
@@ -186,7 +183,7 @@ def judge(found: Patching, *, n_permutations: int, seed: int) -> Judged:
     def excess(shares: np.ndarray) -> np.ndarray:
         return (shares[..., 0, :] - shares[..., 1, :])[..., blocks].mean(axis=-1)
 
-    half = few * jackknife_error(excess(without))
+    half = jackknife_half_width(excess(without))
     return Judged(
         share=share,
         low=low,

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from einops import einsum, rearrange
 from jaxtyping import Complex, Float, Int
-from scipy.stats import t as student
 
 from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
-from interp.stats import jackknife_error, permutation_test, permute_groups
+from interp.stats import jackknife_half_width, permutation_test, permute_groups
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Pairs, Reader, angles, question
 from studies.date_manifold.scoring import Layout, Part
@@ -229,7 +228,7 @@ def _rank(slope: float, others: Float[np.ndarray, " plane"]) -> float:
 def _table(found: Turning, layout: Layout) -> pd.DataFrame:
     n, degrees = len(found.plain), found.degrees()
     without = [found.degrees(np.delete(np.arange(n), receiver)) for receiver in range(n)]
-    half = student.ppf(0.975, n - 1) * jackknife_error(np.array(without))
+    half = jackknife_half_width(np.array(without))
     low, high = degrees - half, degrees + half
     rows: list[dict[str, object]] = [
         {

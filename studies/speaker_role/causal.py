@@ -64,7 +64,7 @@ def intervene(
     ]
     sweep = Sweep(tuple(each))
     outcome = _words(sweep)
-    claim = _claim(found, sweep, _turns_that_change(transcripts))
+    claim = _claim(found, sweep, _turns_that_change(transcripts), outcome)
     return [claim], [_section(found, sweep)], outcome
 
 
@@ -133,7 +133,7 @@ def limits_over_transcripts(values: Float[np.ndarray, " transcript"]) -> tuple[f
     return float(low), float(high)
 
 
-def _claim(found: Probing, sweep: Sweep, changes: float) -> Claim:
+def _claim(found: Probing, sweep: Sweep, changes: float, outcome: str) -> Claim:
     measured = sweep.at[sweep.best]
     loss = measured.roles[measured.role]
     p = {kind: sweep.p(kind) for kind in measured.others}
@@ -165,7 +165,7 @@ def _claim(found: Probing, sweep: Sweep, changes: float) -> Claim:
         tests={kind: (value, measured.floor(kind)) for kind, value in p.items()},
         # where the names' own direction costs nothing at this depth, no direction could
         conditions={"the direction of the tags themselves costs logits there": bites or None},
-        causal_test=_words(sweep),
+        causal_test=outcome,
     )
 
 
