@@ -37,6 +37,7 @@ from interp.selection import best_of  # noqa: E402
 from interp.smds import (  # noqa: E402
     chain_test,
     cycle_test,
+    discover,
     ellipse,
     heldout_predictions,
     ideal_coordinates,
@@ -407,6 +408,74 @@ def z_limits(n: int, effect: float, seed: int) -> bool:
     z = np.array([pairing_test(scores, category).z])
     low, high = simultaneous_band(z, resample(scores, counts, category).z[:, None])
     return bool(low[0] <= _expected_z(n, effect) <= high[0])
+
+
+DEEPER = (0.5, 0.5, 0.8, 1.2, 1.2)
+"""Common part of two sides at five depths, the embedding's first."""
+
+
+def _deep_scores(seed: int) -> tuple[list[Scores], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    category = np.repeat(np.arange(5), 20)
+    common, *sides = rng.normal(size=(3, 100, 64))
+    template = np.random.default_rng(5).normal(size=(2, 5, 64))
+    scores, own = [], [noise(100, 64, rng) + template[k][category] + sides[k] for k in (0, 1)]
+    for effect in DEEPER:
+        # a residual stream: what a depth adds lies on what all depths before it hold
+        own = [side + 0.3 * noise(100, 64, rng) for side in own]
+        scores.append(cosines(own[0] + effect * common, own[1] + effect * common))
+    return scores, category.astype(str)
+
+
+def _depth_z(scores: list[Scores], category: np.ndarray) -> np.ndarray:
+    return np.array([pairing_test(each, category).z for each in scores])
+
+
+@cache
+def _expected_gains(steps: bool) -> np.ndarray:
+    each = [_gained(_depth_z(*_deep_scores(10_000 + seed)), steps) for seed in range(300)]
+    return np.mean(each, axis=0)
+
+
+def _gained(z: np.ndarray, steps: bool) -> np.ndarray:
+    return np.diff(z) if steps else z[..., 1:] - z[..., :1]
+
+
+def gain_limits(steps: bool, seed: int) -> bool:
+    """Whether limits of what depths gain over the embedding, or each over the one before it
+    (`steps`), hold all expectations at once."""
+    scores, category = _deep_scores(seed)
+    counts = draw_pairs(100, 300, strata=category, rng=np.random.default_rng(seed))
+    draws = np.stack([resample(each, counts, category).z for each in scores], axis=1)
+    low, high = simultaneous_band(_gained(_depth_z(scores, category), steps), _gained(draws, steps))
+    truth = _expected_gains(steps)
+    return bool(((low <= truth) & (truth <= high)).all())
+
+
+def _lead(n_groups: int, rows: int, seed: int) -> tuple[float, float, float]:
+    """Lead of a circle over a line and its limits; twelve labels, groups with a deviation each."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), rows)
+    y = rng.permutation(np.arange(n_groups) % 12).astype(float)[groups]
+    circle = np.column_stack([np.cos(np.pi * y / 6), np.sin(np.pi * y / 6)])
+    X = circle @ rng.normal(size=(2, 20)) + rng.normal(size=(len(y), 20))
+    X += 0.5 * rng.normal(size=(n_groups, 20))[groups]
+    shapes = ["circular", "linear"]
+    found = discover(X, y, groups=groups, shapes=shapes, n_permutations=30, period=12, seed=seed)
+    sign = 1 if found.shapes[0] == "circular" else -1
+    low, high = sorted(sign * found.lead_intervals[0])
+    return float(sign * found.leads[0]), float(low), float(high)
+
+
+@cache
+def _expected_lead(n_groups: int, rows: int) -> float:
+    return float(np.mean([_lead(n_groups, rows, 10_000 + seed)[0] for seed in range(300)]))
+
+
+def lead_limits(n_groups: int, rows: int, seed: int) -> bool:
+    """Whether limits of a circle's lead over a line hold its expectation."""
+    _, low, high = _lead(n_groups, rows, seed)
+    return low <= _expected_lead(n_groups, rows) <= high
 
 
 @cache

@@ -68,30 +68,6 @@ def _by_hand(X, y, shape, train, test):
     return stress_score(squareform(ideal_distances(y[test], shape)), pdist(embedded))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("n_groups", "rows"), [(120, 1), (36, 4), (24, 5)])
-def test_the_interval_of_a_lead_covers(n_groups, rows):
-    """Twelve labels on a circle, groups that share a deviation of their own, 400 data sets."""
-    leads = np.array([_lead(seed, n_groups, rows) for seed in range(400)])
-    covered = ((leads[:, 1] <= leads[:, 0].mean()) & (leads[:, 0].mean() <= leads[:, 2])).sum()
-    print(f"rate lead of a circle over a line, {n_groups} groups: {covered} of 400 covered")
-    # 92 to 98 %, each by a binomial test at .001
-    assert 351 <= covered <= 399
-
-
-def _lead(seed, n_groups, rows):
-    rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(n_groups), rows)
-    y = rng.permutation(np.arange(n_groups) % 12).astype(float)[groups]
-    circle = np.column_stack([np.cos(np.pi * y / 6), np.sin(np.pi * y / 6)])
-    X = circle @ rng.normal(size=(2, 20)) + rng.normal(size=(len(y), 20))
-    X += 0.5 * rng.normal(size=(n_groups, 20))[groups]
-    options = {"groups": groups, "shapes": ["circular", "linear"], "n_permutations": 30}
-    found = discover(X, y, period=12, seed=seed, **options)
-    sign = 1 if found.shapes[0] == "circular" else -1
-    return [sign * found.leads[0], *sorted(sign * found.lead_intervals[0])]
-
-
 def test_noise_has_no_shape_however_high_its_raw_score():
     rng = np.random.default_rng(6)
     y = rng.integers(0, 100, N)
