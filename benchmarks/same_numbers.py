@@ -80,7 +80,10 @@ def run(tree: Path, name: str, options: Sequence[str], runs: Path) -> Path:
 def numbers(directory: Path, renamed: Renamed | None) -> dict[str, object]:
     """Every value of a run's results and tables under a path; names of old made new."""
     finished = Run.open(directory)
-    held: dict[str, object] = dict(_flat(finished.results(), "results", renamed))
+    results = finished.results()
+    # claims by what they say, whatever order they are made in
+    results["claims"] = {f"{c['subject']}: {c['statement']}": c for c in results["claims"]}
+    held: dict[str, object] = dict(_flat(results, "results", renamed))
     for path in sorted(directory.glob("*.parquet")):
         stem, dash, number = path.stem.rpartition("-")
         name = stem if dash and number.isdecimal() else path.stem

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
-    "samplefile",
+    "samplefile", "texts",
 }  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims", "selection"}
 BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}
@@ -24,6 +24,7 @@ MAY_IMPORT = (
         "report": BELOW,
         "run": BELOW,
         "stats": BELOW,
+        "study": GET | COMPUTE | BELOW | {"plots", "report", "run"},
     }
     | {module: set() for module in BELOW}
 )

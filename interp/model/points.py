@@ -7,7 +7,7 @@ never fires is accepted without a word by TransformerLens.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -189,6 +189,11 @@ def residual_stream(model: TransformerBridge) -> tuple[str, ...]:
     """Names of the residual stream at every depth: the embedding, the output of each block, and
     the output of the final norm; `n_layers + 2` in all."""
     return (embed(), *(resid_post(block) for block in range(model.cfg.n_layers)), final_norm())
+
+
+def depth_names(hooks: Sequence[str]) -> tuple[str, ...]:
+    """Names of the depths of `residual_stream`: "embedding", "block 0", ..., "final norm"."""
+    return ("embedding", *(f"block {block}" for block in range(len(hooks) - 2)), "final norm")
 
 
 def check_hooks(model: TransformerBridge, names: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ import tyro
 from interp.files import Unfinished
 
 Config = TypeVar("Config")
+Result = TypeVar("Result")
 
 GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
 """The command of the study that runs: its program as one entry, then what stood behind it. None
@@ -18,18 +19,21 @@ where Python called it, as in a notebook, whose own command line is the kernel's
 
 
 def run_command(
-    main: Callable[[Config], object], config_type: type[Config], *, prog: str, description: str
-) -> None:
-    """Run `main` with the configuration of the command line, and print what it returns.
+    main: Callable[[Config], Result], config_type: type[Config], *, prog: str, description: str
+) -> Result | None:
+    """Run `main` with the configuration of the command line, print what it returns and return it.
 
     Where other ranks have yet to do their part, that is said on stderr and the exit status is 0:
     this rank has done its own, and torchrun would end the others on any other status.
     """
     token = GIVEN.set((prog, *sys.argv[1:]))
     try:
-        print(main(parse(config_type, prog=prog, description=description)))
+        result = main(parse(config_type, prog=prog, description=description))
+        print(result)
+        return result
     except Unfinished as waiting:
         print(waiting, file=sys.stderr)
+        return None
     finally:
         GIVEN.reset(token)
 

@@ -38,6 +38,16 @@ class RunConfig:
         """Who scores the cells of a grid: processes of this machine, or of the Ray cluster."""
         return "ray" if self.executor == "ray" else "loky"
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What is asked, one after another: models by name."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it asks")
+
+    @property
+    def loading(self) -> dict[str, object]:
+        """Further arguments of `interp.model.load`."""
+        return {}
+
     def refuse_beside(self, given: str, *others: str) -> None:
         """Refuse options that say nothing once another is given: ValueError with both names.
 
@@ -70,6 +80,11 @@ class StudyConfig(RunConfig):
     random:NAME is the same with random weights, for comparison."""
     group_near_copies: bool = False
     """Keep near copies among your own texts in one fold; without it the report tells of them."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The models."""
+        return self.model
 
     def __post_init__(self):
         super().__post_init__()
