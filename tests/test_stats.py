@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from scipy.stats import t as student
 from sklearn.model_selection import KFold
 
 from interp.stats import (
@@ -11,6 +12,7 @@ from interp.stats import (
     grouped_folds,
     permutation_test,
     permute_groups,
+    random_effects,
     simultaneous_band,
 )
 
@@ -194,3 +196,40 @@ def test_undefined_and_constant_cells_of_a_band():
     assert low[0] == high[0] == 0 and low[1] < -1 and high[1] > 1
     assert np.isnan(low[2]) and np.isnan(high[2])
     assert np.isnan(simultaneous_band(np.array([np.nan]), np.full((9, 1), np.nan))[0]).all()
+
+
+def test_random_effects_of_equal_errors_are_a_t_interval():
+    y = np.array([1.0, 2.0, 4.0, 3.0])
+    combined = random_effects(y, np.full(4, 0.01))
+    low, high = student.interval(0.95, 3, loc=y.mean(), scale=y.std(ddof=1) / 2)
+    assert combined.mean == pytest.approx(y.mean())
+    assert combined.interval == pytest.approx((low, high))
+    assert combined.between == pytest.approx(y.std(ddof=1), rel=0.01)
+
+
+def test_an_uncertain_run_counts_less_and_equal_truths_do_not_differ():
+    combined = random_effects(np.array([0.0, 0.1, 9.0]), np.array([0.1, 0.1, 50.0]))
+    assert 0 < combined.mean < 0.1 and combined.between == 0
+
+
+@pytest.mark.parametrize(
+    ("estimates", "errors"), [([1.0], [1.0]), ([1.0, np.nan], [1.0, 1.0]), ([1.0, 2.0], [1.0, 0.0])]
+)
+def test_what_cannot_be_combined_is_refused(estimates, errors):
+    with pytest.raises(ValueError, match="two finite estimates"):
+        random_effects(np.array(estimates), np.array(errors))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", [0.0, 1.0])
+@pytest.mark.parametrize("runs", [4, 10])
+def test_limits_over_runs_cover(between, runs):
+    covered = 0
+    for seed in range(2000):
+        rng = np.random.default_rng(seed)
+        errors = rng.uniform(0.3, 1.5, size=runs)
+        estimates = rng.normal(0, between, size=runs) + rng.normal(size=runs) * errors
+        low, high = random_effects(estimates, errors).interval
+        covered += low <= 0 <= high
+    print(f"rate random effects, {runs} runs, sd between {between}: {covered} of 2000 covered")
+    assert 0.92 <= covered / 2000 <= 0.98
