@@ -8,19 +8,18 @@ effective_rank(forms, distance=...)                of each head's query-key form
 vo(forms, y, probes)                               what attending to y writes along each probe
 vo_cross, vo_self, and their differences           its cosines with z and p under their null
 output, post_norm                                  attention output for given probabilities
-peer_scores(weights, X, probes, seed=...)          an earlier notebook's head-averaged scores
 null, query_null, difference_null                  moments and tails of logits on unrelated vectors
 """
 
-from interp.affinity.flow import Flow, output, post_norm, vo
-from interp.affinity.flow_scores import (
+from interp.affinity._flow import Flow, output, post_norm, vo
+from interp.affinity._flow_scores import (
     FlowScores,
     vo_cross,
     vo_cross_difference,
     vo_self,
     vo_self_difference,
 )
-from interp.affinity.forms import (
+from interp.affinity._forms import (
     Forms,
     fold,
     keys,
@@ -31,10 +30,9 @@ from interp.affinity.forms import (
     turned,
     values,
 )
-from interp.affinity.logit_null import difference_null, null, query_null
-from interp.affinity.null import Null
-from interp.affinity.peer import PeerScores, peer_scores
-from interp.affinity.scores import (
+from interp.affinity._logit_null import difference_null, null, query_null
+from interp.affinity._null import Null
+from interp.affinity._scores import (
     Scores,
     effective_rank,
     qk,
@@ -48,7 +46,6 @@ __all__ = [
     "FlowScores",
     "Forms",
     "Null",
-    "PeerScores",
     "Scores",
     "difference_null",
     "effective_rank",
@@ -58,7 +55,6 @@ __all__ = [
     "normalised",
     "null",
     "output",
-    "peer_scores",
     "per_query_head",
     "post_norm",
     "qk",

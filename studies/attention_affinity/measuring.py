@@ -20,12 +20,12 @@ from interp.affinity import (
     Scores,
     effective_rank,
     fold,
-    peer_scores,
     qk,
     qk_difference,
     qk_self,
     qk_self_difference,
 )
+from interp.affinity.notebook import head_averaged
 from studies.attention_affinity.directions import Directions
 from studies.attention_affinity.reading import Checkpoint
 from studies.attention_affinity.residuals import Residuals, Unrelated, tensor
@@ -189,7 +189,7 @@ class _Walk:
                 "key": names[column],
             }
             for side, one, seed in zip(self.sides, weights, seeds, strict=False):
-                made = peer_scores(one, named, named, seed=seed)
+                made = head_averaged(one, named, named, seed=seed)
                 # rows of vo are what is attended to; here, as in the cells, what is written
                 raw, z = (made.pair, made.pair_z) if kind == "QK" else (made.vo.T, made.vo_z.T)
                 columns |= {f"{side}_raw": raw.numpy()[row, column]}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.affinity.forms import Distance
+from interp.affinity._forms import Distance
 from studies.attention_affinity.directions import Directions
 from studies.attention_affinity.reading import Checkpoint
 from studies.attention_affinity.routing import Turns

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.affinity import Forms, normalised, per_query_head, turned
-from interp.affinity.forms import Distance
+from interp.affinity._forms import Distance
 from interp.weights import AttentionWeights
 
 DRAWS = 200

@@ -1,5 +1,7 @@
-"""The head-averaged scores of an earlier notebook on Gemma-2, kept so that its numbers can be
-reproduced and compared. Use `qk` and `vo_cross` for anything else.
+"""Head-averaged scores as an earlier notebook on Gemma-2 computed them.
+
+They are kept so that its numbers can be reproduced and compared. Use `interp.affinity.qk` and
+`vo_cross` for anything else.
 
 1. Unit vectors x through the input RMSNorm with gain 1 + w and eps 1e-6.
 2. QK(x): mean over heads of q_h . k_g(h) / sqrt(d_head), of x with itself, keys repeated for the
@@ -21,7 +23,7 @@ from einops import einsum, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.weights import Weights
+from interp.weights import AttentionWeights
 
 EPS = 1e-6
 """Of both norms, whatever the model's own."""
@@ -30,7 +32,7 @@ FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
-class PeerScores:
+class HeadAveraged:
     """The notebook's scores of one block."""
 
     qk: Float[Tensor, " n"]
@@ -47,14 +49,14 @@ class PeerScores:
     """The same against random vectors, each probed with itself."""
 
 
-def peer_scores(
-    weights: Weights,
+def head_averaged(
+    weights: AttentionWeights,
     X: Float[Tensor, "n d"],
     probes: Float[Tensor, "probes d"],
     *,
     seed: int,
     n_random: int = 20,
-) -> PeerScores:
+) -> HeadAveraged:
     """Scores of one block and model; the notebook's change is the difference of two models' z.
 
     Args:
@@ -77,7 +79,7 @@ def peer_scores(
     pair, random = _mean_logits(weights, X), _mean_logits(weights, noise).diagonal()
     vo = _written(weights, X) @ probes.T
     own = (_written(weights, noise) * noise).sum(dim=1)
-    return PeerScores(
+    return HeadAveraged(
         pair.diagonal(),
         _z(pair.diagonal(), random),
         pair,
@@ -87,7 +89,7 @@ def peer_scores(
     )
 
 
-def _mean_logits(weights: Weights, x: Tensor) -> Tensor:
+def _mean_logits(weights: AttentionWeights, x: Tensor) -> Tensor:
     x = _rms(x, weights.norm_gain)
     heads, _, head_dim = weights.W_Q.shape
     group = heads // len(weights.W_K)
@@ -98,7 +100,7 @@ def _mean_logits(weights: Weights, x: Tensor) -> Tensor:
     return total / head_dim**0.5 / heads
 
 
-def _written(weights: Weights, x: Tensor) -> Tensor:
+def _written(weights: AttentionWeights, x: Tensor) -> Tensor:
     """The unit attention output."""
     x = _rms(x, weights.norm_gain)
     group = len(weights.W_O) // len(weights.W_V)

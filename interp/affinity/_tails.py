@@ -21,7 +21,7 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from interp.affinity.null import GRID
+from interp.affinity._null import GRID
 
 COARSE = GRID[::4]
 """Where averages over draws are taken; log p is smooth, and monotone cubics fill the grid."""
