@@ -16,9 +16,10 @@ Four rules are kept here so that no method has to restate them:
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import SupportsFloat
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer, Shaped
+from jaxtyping import Bool, Float, Int, Integer, Real, Shaped
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
@@ -125,13 +126,13 @@ def separate_tests(
     return PermutationTest(**stacked, floor=tests[0].floor)
 
 
-def p_among(value: float, others: Float[np.ndarray, " others"]) -> float:
+def p_among(value: SupportsFloat, others: Real[np.ndarray, " others"]) -> float:
     """One-sided p of a value among others that are exchangeable with it under the null.
 
     (1 + number of others at or above the value) / (1 + number of others), where values that differ
     by no more than rounding count as equal. Raises ValueError without others.
     """
-    observed, null = np.array([value], dtype=float), np.asarray(others, dtype=float)[:, None]
+    observed, null = np.array([float(value)]), others[:, None].astype(float)
     return float(permutation_test(observed, null).p[0])
 
 

@@ -15,9 +15,11 @@ standard deviation; they stand for x with itself, so that unrelated pairs have a
 averaging hides heads that differ in sign; and at no distance do real heads attend without RoPE.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import einsum, repeat
 from jaxtyping import Float
@@ -47,6 +49,25 @@ class HeadAveraged:
     """Cosine of the attention output with each probe."""
     vo_z: Float[Tensor, "n probes"]
     """The same against random vectors, each probed with itself."""
+
+    def table(self, names: Sequence[str]) -> pd.DataFrame:
+        """A row for each kind and pair of the named vectors, with raw and z, where the probes are
+        the vectors themselves. For VO, `key` is attended to and `query` is written."""
+        labels = np.array(names, dtype=object)
+        query, key = (index.ravel() for index in np.indices((len(names), len(names))))
+        frames = [
+            pd.DataFrame(
+                {
+                    "kind": kind,
+                    "query": labels[query],
+                    "key": labels[key],
+                    "raw": raw.numpy()[query, key],
+                    "z": z.numpy()[query, key],
+                }
+            )
+            for kind, raw, z in (("QK", self.pair, self.pair_z), ("VO", self.vo.T, self.vo_z.T))
+        ]
+        return pd.concat(frames, ignore_index=True)
 
 
 def head_averaged(
