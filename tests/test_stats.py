@@ -9,7 +9,10 @@ from sklearn.model_selection import KFold
 from interp.stats import (
     bootstrap_interval,
     fdr,
+    fdr_survivors,
     grouped_folds,
+    interval,
+    p_among,
     permutation_test,
     permute_groups,
     random_effects,
@@ -187,6 +190,42 @@ def test_a_simultaneous_band_covers_all_cells_at_once():
     # a bootstrap of 60 rows falls a few points short
     assert binom.ppf(0.001, n_trials, 0.93) <= band <= binom.ppf(0.999, n_trials, 0.97)
     assert cellwise < 0.75 * n_trials
+
+
+def test_survivors_of_counts_are_those_of_benjamini_and_hochberg():
+    p = np.random.default_rng(0).uniform(size=(3, 500)) ** np.array([[1.0], [2.0], [4.0]])
+    width, bins = 0.05, 400
+    at = (-np.log10(p) / width).astype(int)
+    counts = np.stack([np.bincount(row, minlength=bins) for row in at])
+    binned = fdr_survivors(counts, 10.0 ** -(width * np.arange(bins)), level=0.05)
+
+    def exact(values):
+        return (np.apply_along_axis(fdr, 1, np.minimum(1, values)) <= 0.05).sum(axis=1)
+
+    # a bin's width may put p a tenth higher
+    assert (exact(p * 10**width) <= binned).all() and (binned <= exact(p)).all()
+    assert exact(p)[2] > 50
+    with pytest.raises(ValueError, match="must fall"):
+        fdr_survivors(counts, np.arange(bins) / bins)
+
+
+def test_a_value_among_others_counts_itself():
+    assert p_among(5.0, np.array([1.0, 2, 3])) == 0.25
+    assert p_among(0.0, np.zeros(3)) == 1
+    with pytest.raises(ValueError, match="at least 1 is needed"):
+        p_among(0.0, np.zeros(0))
+
+
+def test_an_interval_of_draws_leaves_out_what_is_undefined():
+    draws = np.random.default_rng(0).standard_normal((1000, 3))
+    for axis, values in ((0, draws), (1, draws.T)):
+        low, high = interval(values, axis=axis)
+        assert np.array_equal(low, np.quantile(draws, 0.025, axis=0))
+        assert np.array_equal(high, np.quantile(draws, 0.975, axis=0))
+    gaps = np.concatenate([draws, np.full((9, 3), np.nan)])
+    assert np.array_equal(interval(gaps), interval(draws))
+    low, high = interval(draws[:, 0], level=0.5)
+    assert ((low < draws[:, 0]) & (draws[:, 0] < high)).mean() == 0.5
 
 
 def test_undefined_and_constant_cells_of_a_band():

@@ -21,6 +21,7 @@ from interp.plots import lines
 from interp.report import Figure, Section
 from interp.stats import (
     PermutationTest,
+    interval,
     jackknife_half_width,
     permutation_test,
     simultaneous_band,
@@ -273,7 +274,7 @@ def _figure(found: Patching, judged: Judged, layout: Layout, row: int, data: Dat
     dealt = judged.null[:, 0]
     series = dict(zip((f"{word} patched" for word in found.words), judged.share, strict=True))
     series["donors dealt anew"] = dealt.mean(axis=0)
-    low, high = np.quantile(dealt, [0.025, 0.975], axis=0)
+    low, high = interval(dealt)
     limits = [*zip(judged.low, judged.high, strict=True), (low, high)]
     figure = lines(
         series,

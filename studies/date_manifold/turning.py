@@ -18,7 +18,7 @@ from jaxtyping import Complex, Float, Int
 from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
-from interp.stats import jackknife_half_width, permutation_test, permute_groups
+from interp.stats import jackknife_half_width, p_among, permute_groups
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Pairs, Reader, angles, question
 from studies.date_manifold.scoring import Layout, Part
@@ -197,7 +197,7 @@ def _claim(
     outcome: str,
 ) -> Claim:
     there, slope = r2 > 0, found.slope()
-    p = {kind: _rank(found.beside, slopes) for kind, slopes in found.others.items()}
+    p = {kind: p_among(found.beside, slopes) for kind, slopes in found.others.items()}
     held = ", ".join(
         f"{len(slopes)} {kind} {slopes.mean():.3f} (sd {slopes.std():.3f}), p {p[kind]:.3f}"
         for kind, slopes in found.others.items()
@@ -218,11 +218,6 @@ def _claim(
         },
         causal_test=outcome,
     )
-
-
-def _rank(slope: float, others: Float[np.ndarray, " plane"]) -> float:
-    """p of one slope among those of other planes, one-sided."""
-    return float(permutation_test(np.array([slope]), others[:, None]).p[0])
 
 
 def _table(found: Turning, layout: Layout) -> pd.DataFrame:

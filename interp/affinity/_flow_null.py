@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Forms
-from interp.affinity.inputs import Inputs, values_on
-from interp.affinity.logit_null import DRAWS, running, sampled_moments, stacked
-from interp.affinity.null import Null
+from interp.affinity._forms import Forms
+from interp.affinity._inputs import Inputs, values_on
+from interp.affinity._logit_null import DRAWS, running, sampled_moments, stacked
+from interp.affinity._null import Null
 
 CHUNK = 500
 """Vectors of full length at a time."""

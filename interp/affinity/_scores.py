@@ -16,7 +16,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import (
+from interp.affinity._forms import (
     Distance,
     Forms,
     capped,
@@ -26,8 +26,8 @@ from interp.affinity.forms import (
     queries,
     turned,
 )
-from interp.affinity.logit_null import difference_null, null
-from interp.affinity.null import Null
+from interp.affinity._logit_null import difference_null, null
+from interp.affinity._null import Null
 
 
 @dataclass(frozen=True)

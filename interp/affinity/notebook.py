@@ -1,5 +1,7 @@
-"""The head-averaged scores of an earlier notebook on Gemma-2, kept so that its numbers can be
-reproduced and compared. Use `qk` and `vo_cross` for anything else.
+"""Head-averaged scores as an earlier notebook on Gemma-2 computed them.
+
+They are kept so that its numbers can be reproduced and compared. Use `interp.affinity.qk` and
+`vo_cross` for anything else.
 
 1. Unit vectors x through the input RMSNorm with gain 1 + w and eps 1e-6.
 2. QK(x): mean over heads of q_h . k_g(h) / sqrt(d_head), of x with itself, keys repeated for the
@@ -13,15 +15,17 @@ standard deviation; they stand for x with itself, so that unrelated pairs have a
 averaging hides heads that differ in sign; and at no distance do real heads attend without RoPE.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import einsum, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.weights import Weights
+from interp.weights import AttentionWeights
 
 EPS = 1e-6
 """Of both norms, whatever the model's own."""
@@ -30,7 +34,7 @@ FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
-class PeerScores:
+class HeadAveraged:
     """The notebook's scores of one block."""
 
     qk: Float[Tensor, " n"]
@@ -46,15 +50,34 @@ class PeerScores:
     vo_z: Float[Tensor, "n probes"]
     """The same against random vectors, each probed with itself."""
 
+    def table(self, names: Sequence[str]) -> pd.DataFrame:
+        """A row for each kind and pair of the named vectors, with raw and z, where the probes are
+        the vectors themselves. For VO, `key` is attended to and `query` is written."""
+        labels = np.array(names, dtype=object)
+        query, key = (index.ravel() for index in np.indices((len(names), len(names))))
+        frames = [
+            pd.DataFrame(
+                {
+                    "kind": kind,
+                    "query": labels[query],
+                    "key": labels[key],
+                    "raw": raw.numpy()[query, key],
+                    "z": z.numpy()[query, key],
+                }
+            )
+            for kind, raw, z in (("QK", self.pair, self.pair_z), ("VO", self.vo.T, self.vo_z.T))
+        ]
+        return pd.concat(frames, ignore_index=True)
 
-def peer_scores(
-    weights: Weights,
+
+def head_averaged(
+    weights: AttentionWeights,
     X: Float[Tensor, "n d"],
     probes: Float[Tensor, "probes d"],
     *,
     seed: int,
     n_random: int = 20,
-) -> PeerScores:
+) -> HeadAveraged:
     """Scores of one block and model; the notebook's change is the difference of two models' z.
 
     Args:
@@ -77,7 +100,7 @@ def peer_scores(
     pair, random = _mean_logits(weights, X), _mean_logits(weights, noise).diagonal()
     vo = _written(weights, X) @ probes.T
     own = (_written(weights, noise) * noise).sum(dim=1)
-    return PeerScores(
+    return HeadAveraged(
         pair.diagonal(),
         _z(pair.diagonal(), random),
         pair,
@@ -87,7 +110,7 @@ def peer_scores(
     )
 
 
-def _mean_logits(weights: Weights, x: Tensor) -> Tensor:
+def _mean_logits(weights: AttentionWeights, x: Tensor) -> Tensor:
     x = _rms(x, weights.norm_gain)
     heads, _, head_dim = weights.W_Q.shape
     group = heads // len(weights.W_K)
@@ -98,7 +121,7 @@ def _mean_logits(weights: Weights, x: Tensor) -> Tensor:
     return total / head_dim**0.5 / heads
 
 
-def _written(weights: Weights, x: Tensor) -> Tensor:
+def _written(weights: AttentionWeights, x: Tensor) -> Tensor:
     """The unit attention output."""
     x = _rms(x, weights.norm_gain)
     group = len(weights.W_O) // len(weights.W_V)

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, directions, normed, queries, turned
-from interp.affinity.inputs import Inputs, factored, inputs, values_on
-from interp.affinity.moments import (
+from interp.affinity._forms import Distance, Forms, directions, normed, queries, turned
+from interp.affinity._inputs import Inputs, factored, inputs, values_on
+from interp.affinity._moments import (
     Maps,
     bilinear,
     difference_maps,
@@ -27,8 +27,8 @@ from interp.affinity.moments import (
     key_moments,
     projected,
 )
-from interp.affinity.null import How, Null
-from interp.affinity.tails import (
+from interp.affinity._null import How, Null
+from interp.affinity._tails import (
     coordinate_tail,
     cosine_tail,
     mixture_tail,

@@ -21,7 +21,7 @@ from einops import einsum, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.weights import Rotation, Weights
+from interp.weights import AttentionWeights, Rope
 
 Distance = int | Sequence[int]
 """Key position minus query position (0 or negative under a causal mask); several are averaged."""
@@ -62,7 +62,7 @@ class Forms:
     """Factor on query . key."""
     softcap: float | None
     """Bound of the logit; None without one."""
-    rotation: Rotation | None
+    rotation: Rope | None
     """Rotary embedding; None without one."""
 
     @property
@@ -71,7 +71,7 @@ class Forms:
         return len(self.A) // len(self.B)
 
 
-def fold(weights: Weights) -> Forms:
+def fold(weights: AttentionWeights) -> Forms:
     """The forms of one block, with the input norm folded in."""
     centred = weights.norm == "LayerNorm"
 

@@ -21,7 +21,7 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from interp.affinity.null import GRID
+from interp.affinity._null import GRID
 
 COARSE = GRID[::4]
 """Where averages over draws are taken; log p is smooth, and monotone cubics fill the grid."""
@@ -110,14 +110,22 @@ def pearson_tail(kurtosis: float, *, draws: int) -> Float[Tensor, " grid"]:
     So past what the draws can show, p = 1 / draws, the tail falls as a normal one.
     """
     if kurtosis > 3:
-        freedom = 4 + 6 / (kurtosis - 3)
-        scaled = GRID.numpy() * (freedom / (freedom - 2)) ** 0.5
-        return _log(torch.from_numpy(2 * special.stdtr(freedom, -scaled)))
+        return _log(torch.from_numpy(student_tail(GRID.numpy(), kurtosis)))
     # a coordinate in D dimensions has kurtosis 3 D / (D + 2)
     bounded = coordinate_tail(2 * kurtosis / (3 - kurtosis) if kurtosis < 3 else math.inf)
     normal = coordinate_tail(math.inf)
     last = int((bounded >= -math.log(draws)).sum()) - 1
     return torch.cat([bounded[:last], normal[last:] + (bounded[last] - normal[last])])
+
+
+def student_tail(
+    size: Float[np.ndarray, "*cells"], kurtosis: float | Float[np.ndarray, "*cells"]
+) -> Float[np.ndarray, "*cells"]:
+    """P(|T| > size) of Student's t of this kurtosis, scaled to variance 1; of a normal variable for
+    a kurtosis of 3 or less."""
+    # with a million degrees of freedom it is a normal variable
+    freedom = 4 + 6 / np.maximum(kurtosis - 3, 6e-6)
+    return 2 * special.stdtr(freedom, -size * (freedom / (freedom - 2)) ** 0.5)
 
 
 def quadratic_tail(

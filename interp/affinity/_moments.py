@@ -25,8 +25,8 @@ import math
 import torch
 from torch import Tensor
 
-from interp.affinity.forms import Distance, Forms, per_query_head, turned
-from interp.affinity.inputs import Inputs
+from interp.affinity._forms import Distance, Forms, per_query_head, turned
+from interp.affinity._inputs import Inputs
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 """Query map and offset, key map and offset: [k, d], [k], [k, d], [k]."""

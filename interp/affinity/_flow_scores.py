@@ -18,11 +18,11 @@ from jaxtyping import Float
 from scipy import special
 from torch import Tensor
 
-from interp.affinity.flow import check_probes, contributions, post_norm
-from interp.affinity.flow_null import self_null
-from interp.affinity.forms import Forms, directions
-from interp.affinity.logit_null import check_pair
-from interp.affinity.null import How
+from interp.affinity._flow import check_probes, contributions, post_norm
+from interp.affinity._flow_null import self_null
+from interp.affinity._forms import Forms, directions
+from interp.affinity._logit_null import check_pair
+from interp.affinity._null import How
 
 
 @dataclass(frozen=True)

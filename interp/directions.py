@@ -1,5 +1,9 @@
 """Named directions of the residual stream: from a file, from a readout export, or derived.
 
+load_directions(path)              from a file or a readout export
+save_directions(path, directions)  to a file
+principal_components(rows, n)      of residual vectors
+
 A file of directions is safetensors, in one of two forms:
 
 1. one matrix `vectors` [n, d], with the metadata entry `directions`, a JSON object that holds
@@ -35,7 +39,7 @@ class Directions:
     """Directions in order, at unit length."""
 
     names: tuple[str, ...]
-    """One a direction, all different."""
+    """One name a direction, all different."""
     vectors: Float[np.ndarray, "n d"]
     """Unit vectors, float64."""
     variance: Float[np.ndarray, " n"] | None
@@ -60,29 +64,30 @@ class Directions:
         object.__setattr__(self, "vectors", self.vectors / length)
 
     def __len__(self) -> int:
+        """Number of directions."""
         return len(self.names)
 
     def first(self, n: int) -> "Directions":
-        """The first n of them."""
+        """The first n directions."""
         variance = None if self.variance is None else self.variance[:n]
         return replace(self, names=self.names[:n], vectors=self.vectors[:n], variance=variance)
 
     def leading(self) -> int | None:
-        """Which explains most variance; None where that is unknown."""
+        """Index of the direction that explains most variance; None where that is unknown."""
         if self.variance is None or not np.isfinite(self.variance).all():
             return None
         return int(np.argmax(self.variance))
 
     def labels(self) -> list[str]:
-        """Names with their share of variance where it is known."""
+        """Names, with the share of variance where it is known."""
         if self.variance is None:
             return list(self.names)
         pairs = zip(self.names, self.variance, strict=True)
         return [name if np.isnan(v) else f"{name} ({100 * v:.1f} %)" for name, v in pairs]
 
 
-def save_directions(path: Path, directions: Directions) -> None:
-    """Write them in the first form, to be read again by `from_file`."""
+def save_directions(path: str | Path, directions: Directions) -> None:
+    """Write directions in the first form, to be read again by `load_directions`."""
     header = {
         "names": directions.names,
         "variance": None if directions.variance is None else directions.variance.tolist(),
@@ -90,29 +95,33 @@ def save_directions(path: Path, directions: Directions) -> None:
         "note": directions.note,
     }
     tensors = {"vectors": directions.vectors.astype(np.float32)}
-    write_atomically(path, save(tensors, {KEY: json.dumps(header, ensure_ascii=False)}))
+    write_atomically(Path(path), save(tensors, {KEY: json.dumps(header, ensure_ascii=False)}))
 
 
-def from_file(path: Path, *, block: int | None = None) -> Directions:
+def load_directions(path: str | Path, *, block: int | None = None) -> Directions:
     """Directions from a file or a readout export.
 
-    `block` chooses among the blocks of an export (the middle one by default); of other files it
-    replaces what they say of their source.
+    Args:
+        path: File of directions, file of an export, or folder of an export.
+        block: Block to take from an export, the middle one by default. For other files it replaces
+            what they say of their source.
 
-    Raises ValueError for what is not such a file, duplicate names, a vector that is zero or not
-    finite, and a block that an export does not hold.
+    Raises:
+        ValueError: no such file, duplicate names, a vector that is zero or not finite, or a block
+            that an export does not hold.
     """
+    path = Path(path).expanduser()
     path = path / "readout.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"no file of directions at {path}")
     if path.name == "readout.safetensors":
         stored = load_readouts(path.parent)
-        at = _chosen(stored.blocks, block, path)
+        at = _index(stored.blocks, block, path)
         return _readouts(stored.concepts, stored.vectors[at], stored.blocks[at])
     tensors, header = _opened(path)
     if "readout" in header:
         concept = load_concept(path)
-        at = _chosen(concept.blocks, block, path)
+        at = _index(concept.blocks, block, path)
         return _readouts((concept.concept,), concept.vectors[at][None], concept.blocks[at])
     about = _about(header, path)
     names, vectors = _named(tensors, about, path)
@@ -129,13 +138,19 @@ def from_file(path: Path, *, block: int | None = None) -> Directions:
 
 
 def principal_components(rows: Float[np.ndarray, "rows d"], n: int, *, block: int) -> Directions:
-    """The first n principal components of residuals before a block.
+    """The first n principal components of residual vectors, as directions.
 
     Rows are brought to unit root mean square first, as the norm before attention does, so that a
     few long ones do not decide. A component's sign is free; here its longer tail is positive (third
     moment of the projections). Self pairs do not depend on it, cross pairs change sign with it.
 
-    Raises ValueError for fewer rows than components.
+    Args:
+        rows: Residual stream before the block, one vector a row.
+        n: Number of components.
+        block: Block before which the residuals were read.
+
+    Raises:
+        ValueError: no more rows or dimensions than components.
     """
     if not 0 < n < min(rows.shape):
         raise ValueError(f"{n} components cannot be had from {rows.shape[0]} residuals")
@@ -166,12 +181,12 @@ def _opened(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _about(header: dict[str, str], path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(header.get(KEY, "{}"))
+        about = json.loads(header.get(KEY, "{}"))
     except json.JSONDecodeError as error:
         raise ValueError(f"metadata {KEY!r} of {path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"metadata {KEY!r} of {path} must be a JSON object, not {found!r}")
-    return found
+    if not isinstance(about, dict):
+        raise ValueError(f"metadata {KEY!r} of {path} must be a JSON object, not {about!r}")
+    return about
 
 
 def _named(
@@ -201,7 +216,7 @@ def _named(
     return names, np.stack([tensors[name] for name in names])
 
 
-def _chosen(blocks: tuple[int, ...], block: int | None, path: Path) -> int:
+def _index(blocks: tuple[int, ...], block: int | None, path: Path) -> int:
     if block is None:
         return len(blocks) // 2
     if block not in blocks:

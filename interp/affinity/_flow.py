@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Forms, per_query_head, values
+from interp.affinity._forms import Forms, per_query_head, values
 
 
 @dataclass(frozen=True)

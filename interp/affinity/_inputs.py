@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.affinity.forms import Forms, directions, normalised
+from interp.affinity._forms import Forms, directions, normalised
 
 
 @dataclass(frozen=True)
