@@ -92,7 +92,7 @@ class Types:
 
     def used(self, pooling: str, rows: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " types"]:
         """Which tokens a pooling of these texts has."""
-        return self.weights[pooling][rows].any(axis=0)
+        return np.asarray(self.weights[pooling][rows].any(axis=0))
 
 
 def kind(text: str) -> Kind:

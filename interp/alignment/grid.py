@@ -106,7 +106,11 @@ class AlignmentGrid:
     positions: tuple[str, ...]
     """Names of the positions."""
     cells: tuple[tuple[AlignmentCell, ...], ...]
-    """Cells of each position, depth by depth."""
+    """By depth, then by position."""
+
+    def part(self, start: int, stop: int) -> "AlignmentGrid":
+        """The depths from `start` to before `stop`."""
+        return AlignmentGrid(self.blocks[start:stop], self.positions, self.cells[start:stop])
 
     def cell(self, depth: int, position: str) -> AlignmentCell:
         """The cell of a position at a depth."""

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp import study
-from interp.alignment import Components, principal_components
+from interp import alignment, study
 from interp.claims import Claim, description
 from interp.numerals import runs
 from interp.pairs import Pairs
@@ -96,24 +95,23 @@ def _gains(subject: Subject) -> Figure:
     added, low, high = (
         np.concatenate([[np.nan], limits]) for limits in (step.difference, step.low, step.high)
     )
-    figure = depth_lines(
-        {
-            "mean, above the embedding": gain.difference,
-            "mean, added by the block": added,
-            "rest, above the embedding": rest.difference,
-        },
-        grids.depths,
-        title="What blocks add to the raw embedding's alignment, within categories",
-        y_title="difference of z",
-        bands={
-            "mean, above the embedding": (gain.low, gain.high),
-            "rest, above the embedding": (rest.low, rest.high),
-            "mean, added by the block": (low, high),
-        },
-        references={"the embedding's own level": 0},
-    )
     return Figure(
-        figure,
+        depth_lines(
+            {
+                "mean, above the embedding": gain.difference,
+                "mean, added by the block": added,
+                "rest, above the embedding": rest.difference,
+            },
+            grids.depths,
+            title="What blocks add to the raw embedding's alignment, within categories",
+            y_title="difference of z",
+            bands={
+                "mean, above the embedding": (gain.low, gain.high),
+                "rest, above the embedding": (rest.low, rest.high),
+                "mean, added by the block": (low, high),
+            },
+            references={"the embedding's own level": 0},
+        ),
         "Bands hold at all depths at once (95 %, resampled pairs). Surely above the embedding: "
         f"{runs(grids.depths, gain.above)}; surely below: {runs(grids.depths, gain.below)}. "
         "Without each text's first token, above: "
@@ -123,19 +121,19 @@ def _gains(subject: Subject) -> Figure:
 
 def _halves(subject: Subject) -> Figure:
     grids = subject.ask(sites)
-    figure = depth_lines(
-        {
-            f"{half}, {pooling}": grid.curve(pooling)
-            for pooling in ("mean", "unshared")
-            for half, grid in (("attention", grids.attention), ("MLP", grids.mlp))
-        },
-        grids.depths[1:-1],
-        title="Pairs in what attention and MLP add to the stream",
-        y_title="z within categories",
-        references={"chance": 0},
-    )
     return Figure(
-        figure, "The same test on each half of a block alone, before it joins the stream."
+        depth_lines(
+            {
+                f"{half}, {pooling}": grid.curve(pooling)
+                for pooling in ("mean", "unshared")
+                for half, grid in (("attention", grids.attention), ("MLP", grids.mlp))
+            },
+            grids.depths[1:-1],
+            title="Pairs in what attention and MLP add to the stream",
+            y_title="z within categories",
+            references={"chance": 0},
+        ),
+        "The same test on each half of a block alone, before it joins the stream.",
     )
 
 
@@ -171,29 +169,28 @@ def _landmarks(subject: Subject) -> Table:
 
 def _cosines(subject: Subject) -> Figure:
     grids = subject.ask(sites)
-    figure = depth_lines(
-        {
-            "pairs": grids.stream.curve("mean", value="matched"),
-            "scrambled within categories": grids.stream.curve("mean", value="expected"),
-            "scrambled among all": grids.stream.curve("mean", "plain", "expected"),
-            "pairs, language means removed": grids.stream.curve("mean", "centred", "matched"),
-        },
-        grids.depths,
-        title="Cosine of pairs and of scrambled pairs (mean pooling)",
-        y_title="cosine",
-    )
     return Figure(
-        figure,
+        depth_lines(
+            {
+                "pairs": grids.stream.curve("mean", value="matched"),
+                "scrambled within categories": grids.stream.curve("mean", value="expected"),
+                "scrambled among all": grids.stream.curve("mean", "plain", "expected"),
+                "pairs, language means removed": grids.stream.curve("mean", "centred", "matched"),
+            },
+            grids.depths,
+            title="Cosine of pairs and of scrambled pairs (mean pooling)",
+            y_title="cosine",
+        ),
         "A cosine near 1 says little where scrambled pairs have it too: all texts share a "
         "direction. What counts is the gap, in units of its scatter (z).",
     )
 
 
-def components(subject: Subject, pairs: Pairs) -> tuple[Components, ...]:
+def components(subject: Subject, pairs: Pairs) -> tuple[alignment.Components, ...]:
     """Principal components of the mean pooling, by depth."""
     own = np.arange(len(pairs))
     rows = (by_pooling["mean"] for by_pooling in stream(subject, pairs))
-    return tuple(principal_components(A, B, pairs.category, groups=own) for A, B in rows)
+    return tuple(alignment.principal_components(A, B, pairs.category, groups=own) for A, B in rows)
 
 
 def main_axes(subject: Subject, pairs: Pairs) -> study.Part:
@@ -261,14 +258,16 @@ def _pictures(subject: Subject, pairs: Pairs) -> list[Figure]:
 
 def _separation(subject: Subject) -> Figure:
     most = np.array([np.nanmax(np.abs(axes.separation)) for axes in subject.ask(components)])
-    figure = depth_lines(
-        {"largest component": _separations(subject), "best of the first ten": most},
-        subject.ask(sites).depths,
-        title="How far apart the languages are along principal components (mean pooling)",
-        y_title="|Cohen's d|",
-        references={"a threshold errs on 16 %": 2},
+    return Figure(
+        depth_lines(
+            {"largest component": _separations(subject), "best of the first ten": most},
+            subject.ask(sites).depths,
+            title="How far apart the languages are along principal components (mean pooling)",
+            y_title="|Cohen's d|",
+            references={"a threshold errs on 16 %": 2},
+        ),
+        "Difference of the languages' means in pooled standard deviations.",
     )
-    return Figure(figure, "Difference of the languages' means in pooled standard deviations.")
 
 
 def _axes(subject: Subject) -> Table:

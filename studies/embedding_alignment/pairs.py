@@ -1,18 +1,11 @@
 """Do pairs stand out from scrambled pairs, by their cosines and beyond them?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float
 
-from interp import study
-from interp.alignment import (
-    OK,
-    Pairing,
-    cka_permutations,
-    heldout_procrustes,
-    pairing_test,
-)
+from interp import alignment, study
 from interp.claims import LEVEL, Claim, finding
 from interp.numerals import runs
 from interp.pairs import Pairs
@@ -21,15 +14,10 @@ from interp.pooling import POOLINGS, same_last
 from interp.report import Block, Figure, Section
 from interp.stats import PermutationTest, permutation_test
 from interp.study import Subject
-from studies.embedding_alignment.tokens import (
-    Rows,
-    dealt,
-    distinct,
-    exchanged,
-    poolings,
-    sites,
-    stream,
-)
+from studies.embedding_alignment import tokens
+from studies.embedding_alignment.tokens import poolings, sites, stream
+
+Result = TypeVar("Result")
 
 FREE = "How much alignment is there for free, in the raw embeddings?"
 
@@ -89,7 +77,7 @@ def raw_embeddings(subject: Subject, pairs: Pairs) -> study.Part:
     grids = subject.ask(sites)
     last, mean = (grids.stream.cell(0, pooling) for pooling in ("last", "mean"))
     within = "not at all: what aligned is the token that a category's texts end in."
-    if last.stratified.status == OK:
+    if last.stratified.status == alignment.OK:
         within = f"by z {last.stratified.z:.1f}."
     words = [
         f"In {subject.name} the raw embedding of the last token sets pairs apart from scrambled "
@@ -113,7 +101,7 @@ def raw_embeddings(subject: Subject, pairs: Pairs) -> study.Part:
     )
 
 
-def _null(test: Pairing) -> str:
+def _null(test: alignment.Pairing) -> str:
     return (
         f"pairs scrambled within categories: cosine {test.expected:.3g} with a standard deviation "
         f"of {test.sd:.2g} (exact moments)"
@@ -137,20 +125,20 @@ def _free(subject: Subject, pairs: Pairs) -> Claim:
             "retrieval@1 among all, language means removed": cell.retrieval[1, False, True].matched,
         },
         primary=True,
-        exchange=f"{exchanged(pairs)}; and token ({distinct(subject, 'mean')})",
+        exchange=f"{tokens.exchanged(pairs)}; and token ({tokens.distinct(subject, 'mean')})",
         tests={
             "partners exchanged within categories": cell.stratified.p,
-            **dealt(subject, "mean"),
+            **tokens.dealt(subject, "mean"),
         },
     )
 
 
 def _last_token(subject: Subject, pairs: Pairs) -> Claim:
     cell = subject.ask(sites).stream.cell(0, "last")
-    defined = cell.stratified.status == OK
+    defined = cell.stratified.status == alignment.OK
     exchanges = {
         "partners exchanged within categories": cell.stratified.p,
-        **dealt(subject, "last"),
+        **tokens.dealt(subject, "last"),
     }
     return finding(
         FREE,
@@ -160,7 +148,7 @@ def _last_token(subject: Subject, pairs: Pairs) -> Claim:
         interval=cell.interval if defined else None,
         null=_null(cell.stratified) if defined else _why_undefined(subject, 0, "last"),
         controls={"z without categories": cell.plain.z, "texts end in": _last_tokens(subject)},
-        exchange=exchanged(pairs),
+        exchange=tokens.exchanged(pairs),
         tests=exchanges if defined else {},
         needs="" if defined else "last tokens that differ within some category",
     )
@@ -169,7 +157,7 @@ def _last_token(subject: Subject, pairs: Pairs) -> Claim:
 def _why_undefined(subject: Subject, depth: int, pooling: str) -> str:
     """Why a cell has no z within categories, with the tokens that are to blame."""
     status = subject.ask(sites).stream.cell(depth, pooling).stratified.status
-    if status == OK or pooling != "last" or depth:
+    if status == alignment.OK or pooling != "last" or depth:
         return status
     ends = _last_tokens(subject)
     return f"last tokens are identical within every category ({ends}): {status}"
@@ -191,7 +179,7 @@ def _undefined(subject: Subject) -> list[str]:
         f"{depth}, {pooling}: {_why_undefined(subject, row, pooling)}"
         for row, depth in enumerate(grids.depths)
         for pooling in POOLINGS
-        if grids.stream.cell(row, pooling).stratified.status != OK
+        if grids.stream.cell(row, pooling).stratified.status != alignment.OK
     ]
 
 
@@ -200,16 +188,15 @@ def _curves(subject: Subject) -> Figure:
     within = {f"{name}, within categories": name for name in ("mean", "rest", "unshared", "last")}
     series = {label: grid.curve(pooling) for label, pooling in within.items()}
     series |= {f"{name}, all pairs": grid.curve(name, "plain") for name in ("mean", "last")}
-    figure = depth_lines(
-        series,
-        subject.ask(sites).depths,
-        title="How far pairs stand out from scrambled pairs",
-        y_title="z of the matched cosine",
-        bands={label: grid.limits(pooling) for label, pooling in within.items()},
-        references={"chance": 0},
-    )
     return Figure(
-        figure,
+        depth_lines(
+            series,
+            subject.ask(sites).depths,
+            title="How far pairs stand out from scrambled pairs",
+            y_title="z of the matched cosine",
+            bands={label: grid.limits(pooling) for label, pooling in within.items()},
+            references={"chance": 0},
+        ),
         "Exact z of the mean cosine of pairs. Scrambled among all pairs, texts also differ in "
         "template: that alone makes the z of the last token large where it is a full stop. "
         "Within categories the template is the same. Rest: the mean but for each text's first "
@@ -221,20 +208,19 @@ def _map(subject: Subject) -> Figure:
     grids = subject.ask(sites)
     depths = range(len(grids.depths))
     status = [[_why_undefined(subject, depth, name) for name in POOLINGS] for depth in depths]
-    figure = heatmap(
-        np.stack([grids.stream.curve(name) for name in POOLINGS], axis=1),
-        row_labels=grids.depths,
-        column_labels=POOLINGS,
-        title="z within categories, at every depth and pooling",
-        colour_label="z",
-        row_title="depth",
-        column_title="pooling",
-        survivors=grids.stream.adjusted() <= LEVEL,
-        survivors_label="false discovery rate 5 %",
-        status=np.array(status),
-    )
     return Figure(
-        figure,
+        heatmap(
+            np.stack([grids.stream.curve(name) for name in POOLINGS], axis=1),
+            row_labels=grids.depths,
+            column_labels=POOLINGS,
+            title="z within categories, at every depth and pooling",
+            colour_label="z",
+            row_title="depth",
+            column_title="pooling",
+            survivors=grids.stream.adjusted() <= LEVEL,
+            survivors_label="false discovery rate 5 %",
+            status=np.array(status),
+        ),
         "Poolings: last visible token; mean over all tokens; rest, all but the first; tokens both "
         "texts have (equal by construction in the raw embedding); tokens they do not share; of "
         "these the words; numbers. A crossed cell has no z, and says why.",
@@ -254,15 +240,14 @@ def _retrieval(subject: Subject, pairs: Pairs) -> Figure:
     for without, how in ((True, "means removed"), (False, "as they are")):
         for back, name in ((False, f"{first} finds {second}"), (True, f"{second} finds {first}")):
             series[f"{name}, {how}"] = np.array([cell[1, back, without].matched for cell in cells])
-    figure = depth_lines(
-        series,
-        subject.ask(sites).depths,
-        title="Retrieval@1: is the partner the nearest of all texts? (mean pooling)",
-        y_title="share of texts",
-        references={"chance": 1 / len(pairs)},
-    )
     return Figure(
-        figure,
+        depth_lines(
+            series,
+            subject.ask(sites).depths,
+            title="Retrieval@1: is the partner the nearest of all texts? (mean pooling)",
+            y_title="share of texts",
+            references={"chance": 1 / len(pairs)},
+        ),
         "By cosine, among all texts of the other language, with and without each language's mean. "
         f"A z far above chance and few partners found go together: over {len(pairs)} pairs a "
         "small excess is sure. Retrieval@5 is in the table of cells.",
@@ -272,22 +257,16 @@ def _retrieval(subject: Subject, pairs: Pairs) -> Figure:
 def geometries(subject: Subject, pairs: Pairs) -> PermutationTest:
     """Debiased CKA of the stream against partners exchanged within categories, by depth and
     pooling of `MAPPED`."""
-    null = []
-    for rows in stream(subject, pairs):
-        null.append([])
-        for name in MAPPED:
-            A, B, category = _defined(subject, name, rows[name])
-            draws = np.full(EXCHANGES, np.nan)
-            if len(A) >= 3:
-                draws = cka_permutations(
-                    A,
-                    B,
-                    category,
-                    groups=np.arange(len(A)),  # no two pairs are one text
-                    n_permutations=EXCHANGES,
-                    seed=subject.config.seed,
-                )
-            null[-1].append(draws)
+
+    def exchanges(A: np.ndarray, B: np.ndarray, category: np.ndarray) -> np.ndarray:
+        if len(A) < 3:
+            return np.full(EXCHANGES, np.nan)
+        own, seed = np.arange(len(A)), subject.config.seed
+        return alignment.cka_permutations(
+            A, B, category, groups=own, n_permutations=EXCHANGES, seed=seed
+        )
+
+    null = [list(by_pooling.values()) for by_pooling in _mapped(subject, pairs, exchanges)]
     grid = subject.ask(sites).stream
     depths = range(len(grid.blocks))
     observed = np.array([[grid.cell(depth, name).cka for name in MAPPED] for depth in depths])
@@ -314,44 +293,48 @@ def _geometries(subject: Subject) -> Figure:
     )
 
 
-def rotations(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[Pairing, ...]]:
-    """Cosine of held-out pairs after a rotation fitted on others, within categories, by pooling of
-    `MAPPED` and depth."""
-    tests: dict[str, list[Pairing]] = {name: [] for name in MAPPED}
-    for rows in stream(subject, pairs):
-        for name in MAPPED:
-            tests[name].append(_rotated(subject, *_defined(subject, name, rows[name])))
-    return {name: tuple(depths) for name, depths in tests.items()}
+def rotations(subject: Subject, pairs: Pairs) -> Sequence[Mapping[str, alignment.Pairing]]:
+    """Cosine of held-out pairs after a rotation fitted on others, within categories, by depth and
+    pooling of `MAPPED`."""
+    folds, seed = subject.config.folds, subject.config.seed
 
+    def rotated(A: np.ndarray, B: np.ndarray, category: np.ndarray) -> alignment.Pairing:
+        if len(A) < max(3, folds):
+            return alignment.Pairing.undefined(f"{len(A)} pairs have such tokens in both texts")
+        held_out = alignment.heldout_procrustes(
+            A, B, category, groups=np.arange(len(A)), n_splits=folds, seed=seed
+        )
+        # each re-pairing is a fit: few of them place a z beside the cosines, and no verdict does
+        return alignment.pairing_test(
+            held_out.scores, held_out.folds, n_permutations=REFITS, seed=seed
+        )
 
-def _rotated(subject: Subject, A: np.ndarray, B: np.ndarray, category: np.ndarray) -> Pairing:
-    n, folds, seed = len(A), subject.config.folds, subject.config.seed
-    if n < max(3, folds):
-        return Pairing.undefined(f"{n} pairs have such tokens in both texts")
-    own = np.arange(n)  # no two pairs are one text, whatever a shallow depth tells apart
-    held_out = heldout_procrustes(A, B, category, groups=own, n_splits=folds, seed=seed)
-    # each re-pairing is a fit: few of them place a z beside the cosines, and no verdict rests on it
-    return pairing_test(held_out.scores, held_out.folds, n_permutations=REFITS, seed=seed)
+    return list(_mapped(subject, pairs, rotated))
 
 
 def _rotation(subject: Subject) -> Figure:
-    figure = depth_lines(
-        {name: np.array([t.z for t in tests]) for name, tests in subject.ask(rotations).items()},
-        subject.ask(sites).depths,
-        title="After a rotation fitted on other pairs (orthogonal Procrustes, held out)",
-        y_title="z within categories and folds",
-        references={"chance": 0},
-    )
+    depths = subject.ask(rotations)
     return Figure(
-        figure,
+        depth_lines(
+            {name: np.array([tests[name].z for tests in depths]) for name in MAPPED},
+            subject.ask(sites).depths,
+            title="After a rotation fitted on other pairs (orthogonal Procrustes, held out)",
+            y_title="z within categories and folds",
+            references={"chance": 0},
+        ),
         "Where this is far above the plain z, the languages hold the same content in turned "
         "coordinates.",
     )
 
 
-def _defined(
-    subject: Subject, pooling: str, rows: Rows
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"], np.ndarray]:
-    """Both languages' rows of the pairs that have a pooling, and their categories."""
-    defined: Bool[np.ndarray, " n"] = subject.ask(poolings).has(pooling)
-    return rows[0][defined], rows[1][defined], subject.texts.category[defined]
+def _mapped(
+    subject: Subject, pairs: Pairs, test: Callable[[np.ndarray, np.ndarray, np.ndarray], Result]
+) -> Iterator[dict[str, Result]]:
+    """A test of both languages' rows and their categories at every depth, by pooling of `MAPPED`,
+    on the pairs that have it. No two of them are one text, whatever a shallow depth tells apart."""
+    defined = {name: subject.ask(poolings).has(name) for name in MAPPED}
+    for rows in stream(subject, pairs):
+        yield {
+            name: test(*(side[has] for side in (*rows[name], pairs.category)))
+            for name, has in defined.items()
+        }

@@ -6,24 +6,14 @@ read from the residual stream at every depth, and from what both halves of every
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
 from tqdm import tqdm
 
-from interp import study
-from interp.alignment import (
-    OK,
-    AlignmentGrid,
-    Decomposition,
-    DictionaryTest,
-    alignment_grid,
-    decompose,
-    dictionary_test,
-    draw_pairs,
-)
+from interp import alignment, study
 from interp.claims import LEVEL, Claim, description, finding
 from interp.model import attn_out, depth_names, mlp_out, residual_stream
 from interp.pairs import Pairs
@@ -69,18 +59,20 @@ def vectors(subject: Subject, _pairs: Pairs) -> Rows:
 def resamples(subject: Subject, pairs: Pairs) -> Integer[np.ndarray, "resamples n"]:
     """How often each pair is drawn for intervals, as many of each category as it has."""
     rng = np.random.default_rng(subject.config.seed)
-    return draw_pairs(len(pairs), subject.config.resamples, strata=pairs.category, rng=rng)
+    return alignment.draw_pairs(
+        len(pairs), subject.config.resamples, strata=pairs.category, rng=rng
+    )
 
 
 @dataclass(frozen=True)
 class Sites:
     """How far pairs stand out in the stream, and in what each half of a block adds to it."""
 
-    stream: AlignmentGrid
+    stream: alignment.AlignmentGrid
     """The residual stream, depth by depth."""
-    attention: AlignmentGrid
+    attention: alignment.AlignmentGrid
     """What attention adds, block by block."""
-    mlp: AlignmentGrid
+    mlp: alignment.AlignmentGrid
     """What the MLP adds, block by block."""
 
     @property
@@ -101,31 +93,25 @@ class Sites:
     def table(self) -> pd.DataFrame:
         """A row for every site, hook and pooling."""
         grids = {"residual stream": self.stream, "attention": self.attention, "MLP": self.mlp}
-        tables = pd.concat({site: grid.table() for site, grid in grids.items()}, names=["site"])
-        return (
-            tables.rename(columns={"block": "hook", "position": "pooling"})
-            .reset_index("site")
-            .reset_index(drop=True)
-        )
+        tables = [grid.table().assign(site=site) for site, grid in grids.items()]
+        renamed = {"block": "hook", "position": "pooling"}
+        return pd.concat(tables, ignore_index=True).rename(columns=renamed)
 
 
 def sites(subject: Subject, pairs: Pairs) -> Sites:
     """Pairs against scrambled pairs at every hook and pooling."""
-    activations, counts = subject.ask(store), subject.ask(resamples)
-    hooks, name = activations.hooks, f"alignment in {subject.name}"
-    blocks = iter(tqdm(by_position(activations), total=len(hooks), desc=name, unit="hook"))
-    n_layers = (len(hooks) - 2) // 3  # the stream has an embedding and a final norm besides
-
-    def grid(depths: int) -> AlignmentGrid:
-        return alignment_grid(
-            islice(blocks, depths),
-            counts,
-            pairs.category,
-            positions=POOLINGS,
-            defined=subject.ask(poolings).defined,
-        )
-
-    return Sites(grid(n_layers + 2), grid(n_layers), grid(n_layers))
+    activations, name = subject.ask(store), f"alignment in {subject.name}"
+    hooks = tqdm(by_position(activations), total=len(activations.hooks), desc=name, unit="hook")
+    grid = alignment.alignment_grid(
+        hooks,
+        subject.ask(resamples),
+        pairs.category,
+        positions=POOLINGS,
+        defined=subject.ask(poolings).defined,
+    )
+    blocks = (len(grid.blocks) - 2) // 3  # the stream has an embedding and a final norm besides
+    edges = (0, blocks + 2, 2 * blocks + 2, 3 * blocks + 2)
+    return Sites(*(grid.part(start, stop) for start, stop in pairwise(edges)))
 
 
 def stream(subject: Subject, pairs: Pairs) -> Iterator[dict[str, Rows]]:
@@ -136,7 +122,7 @@ def stream(subject: Subject, pairs: Pairs) -> Iterator[dict[str, Rows]]:
         yield {name: (texts[:n], texts[n:]) for name, texts in rows}
 
 
-def dictionaries(subject: Subject, pairs: Pairs) -> Mapping[str, DictionaryTest | None]:
+def dictionaries(subject: Subject, pairs: Pairs) -> Mapping[str, alignment.DictionaryTest | None]:
     """Vectors of tokens within categories against dictionaries dealt anew, by pooling of `SPELT`.
 
     Words of one language are held without their language's mean; None for fewer than three pairs.
@@ -150,7 +136,7 @@ def dictionaries(subject: Subject, pairs: Pairs) -> Mapping[str, DictionaryTest 
             kinds.append(types.kinds[used])
         tests[name] = None
         if defined.sum() >= 3:
-            tests[name] = dictionary_test(
+            tests[name] = alignment.dictionary_test(
                 sides[0],
                 sides[1],
                 kinds[1],
@@ -175,12 +161,12 @@ def distinct(subject: Subject, pooling: str) -> int:
     return int(types.weights[pooling].any(axis=0).sum())
 
 
-def shares(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[Decomposition, ...]]:
+def shares(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[alignment.Decomposition, ...]]:
     """What shared tokens carry of the mean pooling's excess, depth by depth, with pairs scrambled
     within categories and among all."""
     fraction, counts = subject.ask(poolings).shared_fraction[..., None], subject.ask(resamples)
     strata = {"within categories": pairs.category, "among all pairs": None}
-    depths: dict[str, list[Decomposition]] = {name: [] for name in strata}
+    depths: dict[str, list[alignment.Decomposition]] = {name: [] for name in strata}
     own = np.arange(len(pairs))  # no two pairs are one text, whatever a shallow depth tells apart
     for rows in stream(subject, pairs):
         # what shared tokens bring to the mean over all: nothing to a text that has none
@@ -189,7 +175,7 @@ def shares(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[Decomposition, 
             for weight, shared in zip(fraction, rows["shared"], strict=True)
         )
         for name, category in strata.items():
-            share = decompose(rows["mean"], (first, second), counts, category, groups=own)
+            share = alignment.decompose(rows["mean"], (first, second), counts, category, groups=own)
             depths[name].append(share)
     return {name: tuple(found) for name, found in depths.items()}
 
@@ -198,7 +184,7 @@ def shared_tokens(subject: Subject, pairs: Pairs) -> study.Part:
     """How much of the alignment do tokens carry that both texts contain?"""
     share, words = subject.ask(shares)["within categories"][0], subject.ask(dictionaries)
     origin = f"no share can be given ({share.status})."
-    if share.status == OK:
+    if share.status == alignment.OK:
         origin = (
             f"shared tokens carry {_interval(share)} of it, words and marks of one language the "
             "rest."
@@ -222,7 +208,7 @@ def shared_tokens(subject: Subject, pairs: Pairs) -> study.Part:
     )
 
 
-def _interval(share: Decomposition) -> str:
+def _interval(share: alignment.Decomposition) -> str:
     if share.interval is None:
         return share.status
     return f"{share.share:.2f} [{share.interval[0]:.2f}, {share.interval[1]:.2f}]"
@@ -255,7 +241,7 @@ def _words(subject: Subject, pairs: Pairs) -> Claim:
     grids, test = subject.ask(sites), subject.ask(dictionaries)["specific"]
     cell = grids.stream.cell(0, "specific")
     blocks = grids.stream.adjusted()[1:-1, POOLINGS.index("specific")] <= LEVEL
-    defined = cell.centred.status == OK and test is not None
+    defined = cell.centred.status == alignment.OK and test is not None
     exchanges = {
         "partners exchanged within categories": cell.centred.p,
         **dealt(subject, "specific"),
@@ -339,16 +325,15 @@ def _shares(subject: Subject) -> Figure:
         name: np.array([(np.nan, np.nan) if s.interval is None else s.interval for s in depths])
         for name, depths in by_null.items()
     }
-    figure = depth_lines(
-        {name: np.array([s.share for s in depths]) for name, depths in by_null.items()},
-        subject.ask(sites).depths,
-        title="Share of the pairs' excess cosine that shared tokens carry (mean pooling)",
-        y_title="share",
-        bands={name: (low_high[:, 0], low_high[:, 1]) for name, low_high in limits.items()},
-        references={"none": 0, "all": 1},
-    )
     return Figure(
-        figure,
+        depth_lines(
+            {name: np.array([s.share for s in depths]) for name, depths in by_null.items()},
+            subject.ask(sites).depths,
+            title="Share of the pairs' excess cosine that shared tokens carry (mean pooling)",
+            y_title="share",
+            bands={name: (low_high[:, 0], low_high[:, 1]) for name, low_high in limits.items()},
+            references={"none": 0, "all": 1},
+        ),
         "1 minus the excess over scrambled pairs without shared tokens, over the excess with all. "
         "Past the embedding the other tokens have read the shared ones, so a falling share says "
         "where their content went, not that it ceased to matter. Below 0: shared tokens hide "
