@@ -101,7 +101,7 @@ class Subject:
     def model(self) -> Any:
         """The model, a `TransformerBridge`, loaded on first use; its source is recorded."""
         model = import_module("interp.model")
-        loaded = model.load(self.name, device=self.config.device, **self.config.loading)
+        loaded = model.load(self.name, **self.config.loading(self.name))
         self.record(f"model {self.name}", model.source(loaded).as_dict())
         return loaded
 
@@ -236,7 +236,12 @@ class Study:
         _check_spans(questions, texts)
         names = config.subjects
         if isinstance(config, StudyConfig):
-            import_module("interp.model").check_models(config.model, config.device)
+            import_module("interp.model").check_models(
+                config.model,
+                config.device,
+                revisions=config.revision,
+                quantise=config.quantise,
+            )
         with Run(self.name, config, root=config.runs) as run:
             run.record("texts", texts.fingerprint())
             # 2. every question of every model
