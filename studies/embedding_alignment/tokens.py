@@ -103,7 +103,7 @@ def sites(subject: Subject, pairs: Pairs) -> Sites:
     activations, name = subject.ask(store), f"alignment in {subject.name}"
     hooks = tqdm(by_position(activations), total=len(activations.hooks), desc=name, unit="hook")
     grid = alignment.alignment_grid(
-        hooks,
+        iter(hooks),
         subject.ask(resamples),
         pairs.category,
         positions=POOLINGS,
