@@ -55,9 +55,8 @@ def side_by_side(subjects: Sequence[Subject], _pairs: Pairs) -> study.Part:
     series = {}
     for subject in subjects:
         for pooling in ("mean", "unshared"):
-            z = subject.ask(sites).stream.curve(pooling)[
-                :-1
-            ]  # the final norm is no depth of its own
+            # the final norm is no depth of its own
+            z = subject.ask(sites).stream.curve(pooling)[:-1]
             depths = np.linspace(0, 100, len(z))
             series[f"{subject.name}, {pooling}"] = np.interp(percent, depths, z)
     figure = lines(

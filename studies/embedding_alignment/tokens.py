@@ -177,7 +177,7 @@ def shares(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[alignment.Decom
         for name, category in strata.items():
             share = alignment.decompose(rows["mean"], (first, second), counts, category, groups=own)
             depths[name].append(share)
-    return {name: tuple(found) for name, found in depths.items()}
+    return {name: tuple(by_depth) for name, by_depth in depths.items()}
 
 
 def shared_tokens(subject: Subject, pairs: Pairs) -> study.Part:
