@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
-from interp.plots import agreement, attention, circle, heatmap, lines, scatter
+from interp.plots import agreement, attention, circle, depth_lines, heatmap, lines, scatter
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -176,6 +176,18 @@ def test_each_curve_has_its_band_and_the_reference_its_line():
     assert list(figure.layout.xaxis.ticktext) == list("vwxyz")
     assert figure.layout.shapes[0].y0 == 0.5
     assert len({trace.line.color for trace in traces(figure, mode="lines+markers")}) == 2
+
+
+def test_depths_have_short_names_on_the_axis_which_its_title_explains():
+    x = np.arange(4.0)
+    depths = ("embedding", "block 0", "block 1", "final norm")
+    figure = depth_lines({"a": x}, depths, title="t", y_title="z", bands={"a": (x - 1, x + 1)})
+    assert list(figure.layout.xaxis.ticktext) == ["emb", "0", "1", "norm"]
+    title = figure.layout.xaxis.title.text
+    assert title == "block (emb: the raw embedding; norm: after the final norm)"
+    assert traces(figure, fill="toself")
+    inner = depth_lines({"a": x[1:3]}, depths[1:3], title="t", y_title="z")
+    assert inner.layout.xaxis.title.text == "block"
 
 
 def test_a_band_with_an_undefined_point_is_not_filled_across_it():

@@ -2,6 +2,7 @@
 
 heatmap(values, ...)       a grid of scores, block by position
 lines(series, x, ...)      curves over blocks with their intervals
+depth_lines(series, ...)   curves over the depths of a model, by their names
 circle(points, ...)        a predicted plane, coloured by a cyclic label
 agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
@@ -10,6 +11,7 @@ attention(model, ...)      attention patterns of one block
 """
 
 from interp.plots.curves import lines
+from interp.plots.depths import depth_lines
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
@@ -20,6 +22,7 @@ __all__ = [
     "agreement",
     "attention",
     "circle",
+    "depth_lines",
     "heatmap",
     "lines",
     "scatter",
