@@ -144,11 +144,11 @@ def _steered(
     step = np.exp(1j * (angle + np.radians(doses)[:, None])) - np.exp(1j * angle)
     axes = "dose text wave, plane wave d -> plane dose text d"
     vectors = einsum(np.stack([np.real(step), np.imag(step)], axis=-1), planes, axes)
-    rows = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
+    added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
     every = np.tile(texts, len(planes) * len(doses))
     hook, places = reader.store.hooks[row], reader.places(every, word)
     found = reader.run(
-        every, lambda part: steer(reader.model, {hook: rows[part]}, positions=places[part])
+        every, lambda rows: steer(reader.model, {hook: added[rows]}, positions=places[rows])
     )
     return found.reshape(len(planes), len(doses), len(texts))
 
