@@ -17,6 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.extract import BatchEdit, extract
 from interp.positions import align
 from interp.smds import SupervisedMDS
+from interp.stats import r_squared
 from interp.store import Store
 from studies.date_manifold.data import Dataset
 
@@ -109,8 +110,8 @@ def readable(reader: Reader, data: Dataset, pairs: Pairs) -> float:
     that an edit could move."""
     texts = np.concatenate([pairs.receivers, pairs.donors])
     truth = np.exp(1j * angles(data, texts))
-    error = np.square(np.abs(reader.decode(reader.stored[texts]) - truth)).sum()
-    return float(1 - error / np.square(np.abs(truth - truth.mean())).sum())
+    decoded = reader.decode(reader.stored[texts])
+    return float(r_squared(truth[:, None], decoded[:, None]))
 
 
 def question(data: Dataset) -> str:

@@ -18,6 +18,7 @@ from jaxtyping import Complex, Float, Int
 from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
+from interp.smds import pattern_coefficients
 from interp.stats import jackknife_half_width, permutation_test, permute_groups
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Pairs, Reader, angles, question
@@ -83,7 +84,7 @@ def pattern(
     """How activations move with cosine and sine of the label, by least squares."""
     waves = np.column_stack([np.cos(angle), np.sin(angle)])
     centred = activations - activations.mean(axis=0)
-    return np.linalg.lstsq(waves - waves.mean(axis=0), centred, rcond=None)[0]
+    return pattern_coefficients(waves, np.ones(len(waves))) @ centred
 
 
 def stretched(
