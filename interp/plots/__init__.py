@@ -8,6 +8,7 @@ agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
 scatter_grid(panels, ...)  the same for blocks by roles
 attention(model, ...)      attention patterns of one block
+attention_between(...)     those of the block that attends most from one token to others
 """
 
 from interp.plots.curves import lines
@@ -15,12 +16,13 @@ from interp.plots.depths import depth_lines
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
-from interp.plots.views import AttentionView, attention
+from interp.plots.views import AttentionView, attention, attention_between
 
 __all__ = [
     "AttentionView",
     "agreement",
     "attention",
+    "attention_between",
     "circle",
     "depth_lines",
     "heatmap",

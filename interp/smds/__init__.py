@@ -8,7 +8,7 @@ from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
-from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
+from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
 from interp.smds.within import WithinCategory, within_category
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ideal_coordinates",
     "ideal_distances",
     "line",
+    "pattern_coefficients",
     "smds_grid",
     "subspace_similarity",
     "within_category",

@@ -9,12 +9,12 @@ from typing import Literal
 
 from interp.claims import Claim, about, as_records, judged
 from interp.extract import Stores
-from interp.model import check_models, load, source, untrained
+from interp.model import check_models, depth_names, load, source, untrained
 from interp.report import Section, render
 from interp.run import Run, StudyConfig, run_command
 from interp.store import Store, by_position
 from studies.date_manifold import figures, findings
-from studies.date_manifold.activations import depths, landmark_attention, read
+from studies.date_manifold.activations import landmark_attention, read
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import Detection, detect
 from studies.date_manifold.further import intervene, investigate
@@ -100,7 +100,7 @@ def main(config: Config) -> Path:
             store = read(model, data, stores=Stores.of(config))
             view = landmark_attention(model, data)
             # 3. experiment 1, and what it establishes
-            layout = Layout(name, depths(store), data.words)
+            layout = Layout(name, depth_names(store.hooks), data.words)
             found = detect(layout, partial(by_position, store), data, settings)
             caused, outcome = intervene(model, found, store, data, settings, pairs=config.interventions, batch_size=config.batch_size)  # fmt: skip # noqa: E501
             del model

@@ -7,27 +7,22 @@ word stands for its last token, as everywhere in the study, and unedited activat
 store.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Complex, Float, Int
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.batch import padded_batch
-from interp.model import padding_id
-from interp.positions import Aligned, align
+from interp.extract import BatchEdit, extract
+from interp.positions import align
 from interp.smds import SupervisedMDS
+from interp.stats import r_squared
 from interp.store import Store
 from studies.date_manifold.data import Dataset
 
 FEWEST_PAIRS = 6
 """Pairs below which donors cannot be dealt anew in enough ways for a 5 % test."""
-
-Edit = Callable[[slice], AbstractContextManager[None]]
-"""Opens the intervention for these places of the texts that run."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,6 @@ class Reader:
         batch_size: int,
     ):
         self.model, self.store, self.row, self.batch_size = model, store, row, batch_size
-        self.words = tuple(w for w in (data.source, data.destination, data.distractor) if w)
         self.samples, self.destination = data.samples, data.destination
         self.stored = self.activations(row, data.destination)
         self.map = SupervisedMDS(data.shape, alpha=alpha, period=data.period)
@@ -83,43 +77,26 @@ class Reader:
         x, y = self.map.transform(activations).T
         return x + 1j * y
 
-    def align(self, texts: Int[np.ndarray, " n"]) -> list[Aligned]:
-        """Tokens of the texts, and of source, destination and distractor in them."""
-        return align(self.model.tokenizer, [self.samples[t] for t in texts], self.words)
-
     def places(self, texts: Int[np.ndarray, " n"], word: str) -> Int[np.ndarray, "n 1"]:
         """Position of the word's last token in each text."""
-        column = self.words.index(word)
-        return np.array([[aligned.tokens[column][-1]] for aligned in self.align(texts)])
+        aligned = align(self.model.tokenizer, [self.samples[t] for t in texts], [word])
+        return np.array([[sample.tokens[0][-1]] for sample in aligned])
 
     def run(
-        self, texts: Int[np.ndarray, " n"], edit: Edit = lambda _: nullcontext()
+        self, texts: Int[np.ndarray, " n"], edit: BatchEdit = lambda _: nullcontext()
     ) -> Complex[np.ndarray, " n"]:
         """Decoded labels of the texts under an edit."""
-        found = []
-        for first in range(0, len(texts), self.batch_size):
-            part = slice(first, first + self.batch_size)
-            with edit(part):
-                found.append(self._pass(texts[part]))
-        return self.decode(np.concatenate(found))
-
-    @torch.no_grad()
-    def _pass(self, texts: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
-        aligned, hook = self.align(texts), self.store.hooks[self.row]
-        pad = padding_id(self.model)
-        rules = ("last",) * len(self.words)
-        batch = padded_batch(aligned, rules, pad=pad, device=str(self.model.cfg.device))
-        _, cache = self.model.run_with_cache(
-            batch.ids,
-            names_filter=hook,
-            stop_at_layer=self.row,  # row k is the stream that leaves block k - 1
-            attention_mask=batch.mask,
-            output_attentions=False,
-            use_cache=False,
+        hook = self.store.hooks[self.row]
+        activations = extract(
+            self.model,
+            [self.samples[t] for t in texts],
+            hooks=hook,
+            positions=self.destination,
+            batch_size=self.batch_size,
+            edit=edit,
+            progress=False,
         )
-        rows = torch.arange(len(texts), device=batch.ids.device)
-        column = self.words.index(self.destination)
-        return cache[hook][rows, batch.index[:, column, 0]].float().cpu().numpy()
+        return self.decode(activations.read(hook)[:, 0])
 
 
 def angles(data: Dataset, texts: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -133,8 +110,8 @@ def readable(reader: Reader, data: Dataset, pairs: Pairs) -> float:
     that an edit could move."""
     texts = np.concatenate([pairs.receivers, pairs.donors])
     truth = np.exp(1j * angles(data, texts))
-    error = np.square(np.abs(reader.decode(reader.stored[texts]) - truth)).sum()
-    return float(1 - error / np.square(np.abs(truth - truth.mean())).sum())
+    decoded = reader.decode(reader.stored[texts])
+    return float(r_squared(truth[:, None], decoded[:, None]))
 
 
 def question(data: Dataset) -> str:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from scipy.stats import norm
 
 from interp.claims import Claim, description
+from interp.extract import BatchEdit
 from interp.intervene import patch
 from interp.plots import lines
 from interp.report import Figure, Section
@@ -27,7 +28,7 @@ from interp.stats import (
     simultaneous_band,
 )
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.intervention import Edit, Pairs, Reader, angles, question
+from studies.date_manifold.intervention import Pairs, Reader, angles, question
 from studies.date_manifold.scoring import Layout, Part, Settings
 
 DEPTHS = 6
@@ -127,9 +128,9 @@ def patch_words(
     )
 
 
-def _patching(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> Edit:
+def _patching(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> BatchEdit:
     hook = reader.store.hooks[row]
-    return lambda part: patch(reader.model, {hook: values[part, None]}, positions=places[part])
+    return lambda rows: patch(reader.model, {hook: values[rows, None]}, positions=places[rows])
 
 
 def depths(row: int) -> tuple[int, ...]:

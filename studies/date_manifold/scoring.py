@@ -20,6 +20,7 @@ from interp.smds import (
     line,
     smds_grid,
 )
+from interp.stats import r_squared
 from interp.tasks import Backend
 from studies.date_manifold.data import Dataset
 
@@ -210,7 +211,7 @@ def predictions(
 
 def r2(predicted: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> float:
     """Share of the variance of the ideal coordinates that held-out predictions explain."""
-    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum())
+    return float(r_squared(truth, predicted))
 
 
 def family_null(grid: SMDSGrid, cell: tuple[int, int]) -> tuple[float, str]:

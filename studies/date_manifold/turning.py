@@ -18,6 +18,7 @@ from jaxtyping import Complex, Float, Int
 from interp.claims import Claim, description
 from interp.intervene import steer
 from interp.report import Section, Table
+from interp.smds import pattern_coefficients
 from interp.stats import jackknife_half_width, p_among, permute_groups
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.intervention import Pairs, Reader, angles, question
@@ -83,7 +84,7 @@ def pattern(
     """How activations move with cosine and sine of the label, by least squares."""
     waves = np.column_stack([np.cos(angle), np.sin(angle)])
     centred = activations - activations.mean(axis=0)
-    return np.linalg.lstsq(waves - waves.mean(axis=0), centred, rcond=None)[0]
+    return pattern_coefficients(waves, np.ones(len(waves))) @ centred
 
 
 def stretched(
@@ -144,11 +145,11 @@ def _steered(
     step = np.exp(1j * (angle + np.radians(doses)[:, None])) - np.exp(1j * angle)
     axes = "dose text wave, plane wave d -> plane dose text d"
     vectors = einsum(np.stack([np.real(step), np.imag(step)], axis=-1), planes, axes)
-    rows = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
+    added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
     every = np.tile(texts, len(planes) * len(doses))
     hook, places = reader.store.hooks[row], reader.places(every, word)
     found = reader.run(
-        every, lambda part: steer(reader.model, {hook: rows[part]}, positions=places[part])
+        every, lambda rows: steer(reader.model, {hook: added[rows]}, positions=places[rows])
     )
     return found.reshape(len(planes), len(doses), len(texts))
 
