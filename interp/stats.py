@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, sem
 from scipy.stats import t as student
 
 TIE = 1e-6
@@ -233,6 +233,19 @@ def bootstrap_interval(
             f"{len(rows_of)} groups; it needs more groups"
         )
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " units"], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Student's limits of the mean over units.
+
+    A percentile bootstrap of eight units covers 88 % where 95 % are asked for. Units that all have
+    one value leave limits of next to no width.
+    """
+    error = sem(values) or np.finfo(float).tiny
+    low, high = student.interval(level, len(values) - 1, loc=values.mean(), scale=error)
     return float(low), float(high)
 
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
-    "samplefile", "texts",
+    "samplefile", "texts", "transcripts", "rendering",
 }  # fmt: skip
 COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims", "selection"}
 BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}

@@ -1,11 +1,12 @@
 """The result of a grid of probes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from interp.probes.cells import CellScores
 from interp.probes.design import Cell, Design
@@ -62,6 +63,27 @@ class ProbeGrid:
     """Rows used of each cell."""
     rows_given: Int[np.ndarray, " cells"]
     """Rows of each cell before sampling."""
+
+    def best(self, *, without: Collection[str] = ()) -> tuple[int, int]:
+        """Block and cell of the highest score, by number, among the cells not named in `without`.
+
+        Raises:
+            ValueError: no cell is left.
+        """
+        columns = [number for number, name in enumerate(self.cells) if name not in without]
+        if not columns:
+            raise ValueError(f"without {', '.join(without)} no cell is left of {self.cells}")
+        scores = np.where(np.isnan(self.score), -np.inf, self.score)[:, columns]
+        block, column = np.unravel_index(scores.argmax(), scores.shape)
+        return int(block), columns[int(column)]
+
+    def where(self, cell: tuple[int, int]) -> str:
+        """A block and a cell, given by number, in words."""
+        return f"{self.blocks[cell[0]]}, {self.cells[cell[1]]}"
+
+    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "blocks cells"]:
+        """Where `score` survives correction over the grid; raises as `PermutationTest.survives`."""
+        return self.test.survives(alpha)
 
     def table(self) -> pd.DataFrame:
         """One row per block and cell, blocks in reading order."""
