@@ -9,6 +9,7 @@ from interp.stats import (
     bootstrap_interval,
     fdr,
     grouped_folds,
+    mean_interval,
     permutation_test,
     permute_groups,
     simultaneous_band,
@@ -194,3 +195,11 @@ def test_undefined_and_constant_cells_of_a_band():
     assert low[0] == high[0] == 0 and low[1] < -1 and high[1] > 1
     assert np.isnan(low[2]) and np.isnan(high[2])
     assert np.isnan(simultaneous_band(np.array([np.nan]), np.full((9, 1), np.nan))[0]).all()
+
+
+def test_limits_of_a_mean_over_few_units_hold_it():
+    rng = np.random.default_rng(0)
+    limits = np.array([mean_interval(rng.normal(size=8)) for _ in range(600)])
+    missed = int(((limits[:, 0] > 0) | (limits[:, 1] < 0)).sum())
+    assert binom.cdf(missed, 600, 0.05) > 0.001 and binom.sf(missed - 1, 600, 0.05) > 0.001
+    assert mean_interval(np.ones(5)) == pytest.approx((1, 1))
