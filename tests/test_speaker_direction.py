@@ -92,7 +92,7 @@ def subject(tmp_path_factory):
 def _with(subject: Subject, sources: Sources, **options) -> Subject:
     """The same model and probes, ablated in other texts or by other options."""
     config = dataclasses.replace(subject.config, **options)
-    known = {q: subject.ask(q) for q in (tokens.tokens, probes, direction.directions)}
+    known = {q: subject.ask(q) for q in (tokens.labelled_tokens, probes, direction.directions)}
     other = Subject("tiny", 1, config, sources, subject.run, _answers=known)
     other.model = subject.model
     return other

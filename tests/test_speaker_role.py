@@ -22,7 +22,7 @@ from interp.transcripts import parse_transcript
 from studies.speaker_role import direction, naive, probing
 from studies.speaker_role.__main__ import STUDY, Config
 from studies.speaker_role.data import Sources, conversations
-from studies.speaker_role.tokens import Tokens, naive_tokens, read, tokens
+from studies.speaker_role.tokens import Tokens, labelled_tokens, naive_tokens, read
 
 DEPTHS = ("embedding", "block 1", "final norm")
 
@@ -131,12 +131,12 @@ def _about(name: str, rows: Tokens) -> Subject:
         model=(name,), folds=4, permutations=40, C=0.1, jobs=1, ablations=0,
         runs=Path(tempfile.mkdtemp()),
     )  # fmt: skip
-    known = {tokens: rows, naive_tokens: None}
+    known = {labelled_tokens: rows, naive_tokens: None}
     run = Run.__new__(Run)  # of which no question asks anything
     return Subject(name, 1, config, Sources(), run, _answers=known)
 
 
-QUESTIONS = (probing.told_apart, naive.exchanged, direction.linear, naive.naive)
+QUESTIONS = (probing.told_apart, naive.exchanged, direction.linear, naive.naive_design)
 
 
 def _claims(subject: Subject) -> dict:
@@ -177,8 +177,8 @@ def test_noise_supports_nothing_and_asks_nothing_further():
 
 def test_models_that_peak_apart_are_said_to_differ():
     subject = _subject("verb at block 1")
-    moved = dataclasses.replace(subject.ask(tokens), percent=np.array([0.0, 90.0, 100.0]))
-    for other, distance in ((moved, 40), (subject.ask(tokens), 0)):
+    moved = dataclasses.replace(subject.ask(labelled_tokens), percent=np.array([0.0, 90.0, 100.0]))
+    for other, distance in ((moved, 40), (subject.ask(labelled_tokens), 0)):
         (claim,) = probing.peaks([subject, _about("other", other)], Sources()).claims
         assert claim.estimate == distance
 

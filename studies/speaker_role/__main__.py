@@ -68,7 +68,7 @@ STUDY = study.Study(
         "studies.speaker_role.probing:told_apart",
         "studies.speaker_role.naive:exchanged",
         "studies.speaker_role.direction:linear",
-        "studies.speaker_role.naive:naive",
+        "studies.speaker_role.naive:naive_design",
         "studies.speaker_role.naive:pictures",
         "studies.speaker_role.tokens:attention_to_tags",
         "studies.speaker_role.direction:ablated",

@@ -2,7 +2,8 @@
 
 1. Probes fitted on one assignment of the names are scored on the other, where wording that goes
    with a name misleads them (`exchanged`).
-2. One transcript as written and token-wise folds are what a naive design would have had (`naive`).
+2. One transcript as written and token-wise folds are what a naive design would have had
+   (`naive_design`).
 3. Projections of all cells are shown, and prove nothing (`pictures`).
 """
 
@@ -156,7 +157,7 @@ def _naive_score(rows: Tokens, cell: np.ndarray, groups: np.ndarray, subject: Su
     return float(grid.score[0, 0])
 
 
-def naive(subject: Subject, sources: Sources) -> Part:
+def naive_design(subject: Subject, sources: Sources) -> Part:
     """What would a naive design have claimed?"""
     single = subject.ask(one_transcript)
     controls: dict[str, float] = {}

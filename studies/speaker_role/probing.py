@@ -21,7 +21,7 @@ from interp.probes import Direction, ProbeGrid, concept_direction, means_coincid
 from interp.report import Figure, Section, Table
 from interp.study import Part, Subject
 from studies.speaker_role.data import Sources
-from studies.speaker_role.tokens import Tokens, tokens
+from studies.speaker_role.tokens import Tokens, labelled_tokens
 
 WHERE = "Where are the speakers kept apart?"
 SURVIVES = "Does it survive?"
@@ -78,7 +78,7 @@ class Probes:
 
 def probes(subject: Subject, sources: Sources) -> Probes:
     """A probe for the speaker at every depth and role."""
-    rows = subject.ask(tokens)
+    rows = subject.ask(labelled_tokens)
     grid = probe_grid(
         rows.blocks(),
         rows.speaker,
@@ -96,7 +96,7 @@ def probes(subject: Subject, sources: Sources) -> Probes:
 
 def folds(subject: Subject) -> dict[str, Any]:
     """Number and seed of folds, no more of them than there are groups."""
-    n_splits = min(subject.config.folds, subject.ask(tokens).n_groups)
+    n_splits = min(subject.config.folds, subject.ask(labelled_tokens).n_groups)
     return {"n_splits": n_splits, "seed": subject.config.seed}
 
 
@@ -106,7 +106,7 @@ Directions = dict[tuple[int, int], Direction]
 
 def directions(subject: Subject, sources: Sources) -> Directions:
     """The direction between two speakers, wherever a probe is defined and their means differ."""
-    rows, status = subject.ask(tokens), subject.ask(probes).grid.status
+    rows, status = subject.ask(labelled_tokens), subject.ask(probes).grid.status
     if len(rows.classes) != 2:
         return {}
     fitted = {}

@@ -2,7 +2,7 @@
 
 1. Through a tokenizer's offset mapping every token gets a role, a turn and a speaker
    (`label_tokens`).
-2. The residual stream at every labelled token is read once into a store (`tokens`).
+2. The residual stream at every labelled token is read once into a store (`labelled_tokens`).
 3. The attention patterns of one block show which heads look back at the tags (`attention_to_tags`).
 """
 
@@ -125,7 +125,7 @@ class Tokens:
         return {str(role): np.flatnonzero(self.role == role) for role in roles}
 
 
-def tokens(subject: Subject, sources: Sources) -> Tokens:
+def labelled_tokens(subject: Subject, sources: Sources) -> Tokens:
     """Every labelled token of all conversations at the depths that were asked for."""
     depths = DEPTHS[subject.config.blocks]
     return read(subject.model, subject.ask(talks).conversations, depths, stores=subject.stores)
@@ -139,7 +139,7 @@ def naive_tokens(subject: Subject, sources: Sources) -> Tokens | None:
 
 def method(subjects: Sequence[Subject], sources: Sources) -> list[Block]:
     """What was done, in words."""
-    name, config, rows = subjects[0].name, subjects[0].config, subjects[0].ask(tokens)
+    name, config, rows = subjects[0].name, subjects[0].config, subjects[0].ask(labelled_tokens)
     dealt = config.arrangement == "random" and rows.unit == "transcript"
     arranged = (
         f"utterances and speakers dealt at random, {config.copies} times each"
