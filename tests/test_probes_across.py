@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from interp.plots import probe_map, projection_grids, transfer_map
+from interp.plots import probe_map, projection_grids
 from interp.probes import (
     across_conditions,
     heldout_accuracy,
@@ -72,16 +72,16 @@ def grid_and_blocks():
     return grid, blocks, cells, labels
 
 
-def test_the_best_cell_may_leave_positions_out(grid_and_blocks):
+def test_the_highest_cell_may_leave_positions_out(grid_and_blocks):
     grid, *_ = grid_and_blocks
-    block, cell = grid.best()
+    block, cell = grid.highest()
     assert grid.score[block, cell] == np.nanmax(grid.score)
-    best = grid.best(without=("tag",))
+    best = grid.highest(without=("tag",))
     assert best == (1, 1) and grid.where(best) == "b, word"
     np.testing.assert_array_equal(grid.survives(), grid.test.survives())
     assert grid.survives()[best] and not grid.survives()[0].any()
     with pytest.raises(ValueError, match="no cell is left"):
-        grid.best(without=("tag", "word", "two"))
+        grid.highest(without=("tag", "word", "two"))
 
 
 def test_a_map_names_depths_and_positions_and_says_what_is_undefined(grid_and_blocks):
@@ -122,6 +122,6 @@ def test_a_transfer_is_drawn_about_chance():
     labels = np.arange(40) % 2
     places = {name: rng.normal(size=(40, 5)) + 3 * labels[:, None] for name in ("x", "y")}
     transfer = transfer_matrix(places, labels, groups=np.arange(40))
-    heat = transfer_map(transfer, title="t").data[0]
+    heat = transfer.plot().data[0]
     np.testing.assert_allclose(heat.z, transfer.accuracy)
     assert (heat.zmin, heat.zmax) == (0, 1)

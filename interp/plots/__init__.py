@@ -7,7 +7,6 @@ agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
 scatter_grid(panels, ...)  the same for blocks by roles
 probe_map(grid, ...)       a number of every cell of a grid of probes
-transfer_map(transfer)     directions of several places, applied at all of them
 projection_grids(grid)     samples of every cell of a grid of probes
 attention(model, ...)      attention patterns of one block
 """
@@ -16,7 +15,7 @@ from interp.plots.curves import lines
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
-from interp.plots.probes import probe_map, projection_grids, transfer_map
+from interp.plots.probes import probe_map, projection_grids
 from interp.plots.views import AttentionView, attention
 
 __all__ = [
@@ -30,5 +29,4 @@ __all__ = [
     "projection_grids",
     "scatter",
     "scatter_grid",
-    "transfer_map",
 ]

@@ -1,4 +1,4 @@
-"""Pictures of grids of probes: maps of their cells, directions elsewhere, projected samples."""
+"""Pictures of grids of probes: maps of their cells, and projected samples of all of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 
 from interp.plots.grid import heatmap
 from interp.plots.points import scatter_grid
-from interp.probes import ProbeGrid, Transfer, project
+from interp.probes import ProbeGrid, project
 
 
 def probe_map(
@@ -35,22 +35,6 @@ def probe_map(
         column_title=column_title,
         status=grid.status,
         **options,
-    )
-
-
-def transfer_map(transfer: Transfer, *, title: str) -> go.Figure:
-    """Accuracy of directions of several places, each applied at all of them; .5 is white."""
-    return heatmap(
-        transfer.accuracy,
-        row_labels=transfer.names,
-        column_labels=transfer.names,
-        title=title,
-        colour_label="balanced accuracy",
-        row_title="fitted at",
-        column_title="applied at",
-        zmin=0,
-        zmax=1,
-        midpoint=0.5,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, Shaped
 
 from interp.probes.cells import CellScores
@@ -64,7 +65,13 @@ class ProbeGrid:
     rows_given: Int[np.ndarray, " cells"]
     """Rows of each cell before sampling."""
 
-    def best(self, *, without: Collection[str] = ()) -> tuple[int, int]:
+    def best(self) -> tuple[int, int]:
+        """Block and cell whose score stands out most from its null. Raises ValueError where none
+        has a test."""
+        block, cell = self.test.best()
+        return block, cell
+
+    def highest(self, *, without: Collection[str] = ()) -> tuple[int, int]:
         """Block and cell of the highest score, by number, among the cells not named in `without`.
 
         Raises:
@@ -81,9 +88,24 @@ class ProbeGrid:
         """A block and a cell, given by number, in words."""
         return f"{self.blocks[cell[0]]}, {self.cells[cell[1]]}"
 
-    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "blocks cells"]:
-        """Where `score` survives correction over the grid; raises as `PermutationTest.survives`."""
-        return self.test.survives(alpha)
+    def survives(self, level: float = 0.05) -> Bool[np.ndarray, "blocks cells"]:
+        """Cells whose score survives correction over the grid (max-T)."""
+        return self.test.survives(level)
+
+    def plot(self, title: str = "Held-out score of linear probes") -> go.Figure:
+        """The scores as a heatmap of blocks by cells, surviving cells dotted."""
+        from interp.plots import heatmap
+
+        return heatmap(
+            self.score,
+            row_labels=self.blocks,
+            column_labels=self.cells,
+            title=title,
+            colour_label="balanced accuracy" if self.kind == "classes" else "R2",
+            reference={"chance": self.chance},
+            survivors=self.survives() if self.test.floor <= 0.05 else None,
+            status=self.status,
+        )
 
     def table(self) -> pd.DataFrame:
         """One row per block and cell, blocks in reading order."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import plotly.graph_objects as go
 from jaxtyping import Float, Int, Shaped
 
 from interp import arrays
@@ -24,6 +25,23 @@ class Transfer:
     training folds and applied at `target`; the diagonal is each place's own."""
     cosine: Float[np.ndarray, "source target"]
     """Cosine between the directions of all rows."""
+
+    def plot(self, title: str = "Directions of one place at others") -> go.Figure:
+        """The accuracies as a heatmap, a row for each place of fitting; .5 is white."""
+        from interp.plots import heatmap
+
+        return heatmap(
+            self.accuracy,
+            row_labels=self.names,
+            column_labels=self.names,
+            title=title,
+            colour_label="balanced accuracy",
+            row_title="fitted at",
+            column_title="applied at",
+            zmin=0,
+            zmax=1,
+            midpoint=0.5,
+        )
 
 
 def transfer_matrix(

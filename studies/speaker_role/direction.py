@@ -27,7 +27,6 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.claims import LEVEL, Claim, description, finding
 from interp.intervene import intervening
 from interp.intervene.edits import Edit
-from interp.plots import transfer_map
 from interp.probes import (
     Ablation,
     Erasure,
@@ -165,7 +164,7 @@ def _figures(subject: Subject) -> list[Figure]:
         ),
         *(
             Figure(
-                transfer_map(transfer, title=title),
+                transfer.plot(title),
                 "Fitted on training transcripts at the row's place, applied to held-out ones at "
                 "the column's; .5 is chance, below it the direction is turned round.",
             )

@@ -48,7 +48,7 @@ class Probes:
     @property
     def best(self) -> tuple[int, int]:
         """Depth and role of the highest score of a role that does not name the speaker."""
-        return self.grid.best(without=("tag",))
+        return self.grid.highest(without=("tag",))
 
     @property
     def role(self) -> str:
