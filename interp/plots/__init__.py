@@ -7,6 +7,8 @@ circle(points, ...)        a predicted plane, coloured by a cyclic label
 agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
 scatter_grid(panels, ...)  the same for blocks by roles
+probe_map(grid, ...)       a number of every cell of a grid of probes
+projection_grids(grid)     samples of every cell of a grid of probes
 attention(model, ...)      attention patterns of one block
 attention_between(...)     those of the block that attends most from one token to others
 """
@@ -16,6 +18,7 @@ from interp.plots.depths import depth_lines
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
+from interp.plots.probes import probe_map, projection_grids
 from interp.plots.views import AttentionView, attention, attention_between
 
 __all__ = [
@@ -27,6 +30,8 @@ __all__ = [
     "depth_lines",
     "heatmap",
     "lines",
+    "probe_map",
+    "projection_grids",
     "scatter",
     "scatter_grid",
 ]
