@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.stats import mean_interval, permutation_test
+from interp.stats import mean_interval, p_among, permutation_test
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Ablation:
 
     def p(self, role: str, kind: str) -> float:
         """Rank of a role's mean loss among that of other directions, one-sided."""
-        observed = np.array([self.roles[role].mean()])
-        return float(permutation_test(observed, self.others[kind].mean(axis=1)[:, None]).p[0])
+        return p_among(self.roles[role].mean(), self.others[kind].mean(axis=1))
 
     def floor(self, kind: str) -> float:
         """Least p that so many directions of a kind allow."""

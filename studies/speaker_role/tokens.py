@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.extract import Stores
-from interp.model import depth_names, pattern, residual_stream
-from interp.plots import AttentionView, attention
+from interp.model import depth_names, residual_stream
+from interp.plots import AttentionView, attention_between
 from interp.positions import Sample
 from interp.report import Block, Figure, Section
 from interp.store import Store
@@ -324,15 +323,4 @@ def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView
     starts, stops = np.array(encoded["offset_mapping"]).T
     tagged = np.any([(starts < end) & (stops > start) for start, end in tags], axis=0)
     tagged[0] = False  # looked at by every head, whatever it says
-    names = [pattern(block) for block in range(model.cfg.n_layers)]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(
-            torch.tensor([encoded["input_ids"]], device=model.cfg.device),
-            names_filter=names,
-            output_attentions=False,
-            use_cache=False,
-        )
-    back = torch.tensor(np.flatnonzero(tagged))
-    attended = torch.stack([cache[name][0, :, -1].float().cpu()[:, back].sum(1) for name in names])
-    block = int(attended.max(dim=1).values.argmax())
-    return attention(model, text, block, heads=attended[block].argsort(descending=True).tolist())
+    return attention_between(model, text, -1, np.flatnonzero(tagged).tolist())
