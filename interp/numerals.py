@@ -1,6 +1,7 @@
-"""How a number is written where a person reads it: never as 1.2e+03."""
+"""How numbers and lists of names are written where a person reads them: never as 1.2e+03."""
 
 import math
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 
@@ -17,3 +18,9 @@ def numeral(value: SupportsFloat | None, digits: int = 3) -> str:
     if not math.isfinite(number) or size < 10.0 ** (digits - 1) or size >= 1e9:
         return f"{number:.{digits}g}"
     return f"{number:.0f}"
+
+
+def listed(names: Sequence[str], *, none: str = "none") -> str:
+    """Names in a sentence, "a, b and c"; `none` where there are none."""
+    *most, last = names or [none]
+    return f"{', '.join(most)} and {last}" if most else last

@@ -7,8 +7,10 @@ from interp.smds.ellipse import Ellipse, ellipse
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
+from interp.smds.patching import MovedShares, Patching
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
 from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
+from interp.smds.turning import Turning
 from interp.smds.within import WithinCategory, within_category
 
 __all__ = [
@@ -18,10 +20,13 @@ __all__ = [
     "Discovery",
     "Ellipse",
     "LeaveOut",
+    "MovedShares",
+    "Patching",
     "SMDSGrid",
     "Shape",
     "SubspaceSimilarity",
     "SupervisedMDS",
+    "Turning",
     "WithinCategory",
     "as_shape",
     "chain_test",

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from interp.smds import rivals
@@ -68,8 +69,16 @@ class CycleTest(RivalTest):
 
     def largest_p(self, *, circle: bool = False) -> Float[np.ndarray, " depth"]:
         """At each depth the largest p over the single rivals, with `circle` over compounds too."""
-        names = [name for name in self.p if circle or not name.startswith("one axis beside")]
-        return np.max([self.p[name] for name in names], axis=0)
+        return np.max([self.p[name] for name in self.rival_names(circle=circle)], axis=0)
+
+    def rival_names(self, *, circle: bool = False) -> tuple[str, ...]:
+        """Names of the single rivals, with `circle` of the compounds too."""
+        return tuple(n for n in self.p if circle or not n.startswith("one axis beside"))
+
+    def table(self) -> pd.DataFrame:
+        """One row per depth: the share in the circle's plane, and p by rival."""
+        columns = {f"p, {name}": values for name, values in self.p.items()}
+        return pd.DataFrame({"depth": self.depths, "share": self.share, **columns})
 
     def best(self, *, circle: bool = False) -> int:
         """The depth whose largest p is least."""
@@ -82,8 +91,7 @@ class CycleTest(RivalTest):
     def standing(self, level: float = 0.05, *, circle: bool = False) -> tuple[str, ...]:
         """Rivals that are not refused at the best depth."""
         depth = self.best(circle=circle)
-        names = [name for name in self.p if circle or not name.startswith("one axis beside")]
-        return tuple(name for name in names if not self.p[name][depth] <= level)
+        return tuple(n for n in self.rival_names(circle=circle) if not self.p[n][depth] <= level)
 
 
 def cycle_test(

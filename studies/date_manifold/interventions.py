@@ -1,0 +1,498 @@
+"""Experiments 5 and 6: does the destination take its label from the source?
+
+Some texts are set apart. A map of the label is fitted at the destination on all others, at the
+depth where the destination holds it best, and decodes what the destination holds when one of these
+texts is run under an edit. A word stands for its last token, as everywhere in the study, and
+unedited activations come from the store.
+
+5. *Patching*: at one depth after another the source word of a text (the receiver) gets the residual
+   stream of another text (the donor; `interp.smds.patching`). The distractor is patched in the same
+   way, and the donors are dealt to other receivers.
+6. *Turning*: the pattern of the label at the source, fitted on other texts, gives the vector that
+   turns the label by some angle (`interp.smds.turning`). Held against it are random planes, and
+   planes fitted to labels dealt to other texts, stretched to the same size.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float, Int
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.batch import padded_batch
+from interp.claims import Claim, description
+from interp.intervene import patch, steer
+from interp.model import padding_id, pattern
+from interp.plots import attention as attention_view
+from interp.plots import lines
+from interp.positions import Aligned, align
+from interp.report import Figure, Section, Table
+from interp.smds import MovedShares, Patching, SupervisedMDS, Turning
+from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
+from interp.stats import permute_groups
+from interp.store import Store
+from interp.study import Part, Subject
+from studies.date_manifold.data import Dataset
+from studies.date_manifold.detection import best_depth
+
+FEWEST_PAIRS = 6
+"""Pairs below which donors cannot be dealt anew in enough ways for a 5 % test."""
+
+DEPTHS = 6
+"""Depths at which words are patched, the embedding among them."""
+
+DOSES = (-90, -45, 45, 90)
+"""Degrees by which the label is turned."""
+
+PLANES = 40
+"""Random planes; of dealt labels there are half as many, enough for a 5 % test."""
+
+TURNED, TURNED_BY_OTHERS = 16, 4
+"""Receivers that are turned in the label's own plane, and in each of the other planes: these are
+many, and each costs two runs of every receiver."""
+
+Edit = Callable[[slice], AbstractContextManager[None]]
+"""Opens the intervention for these places of the texts that run."""
+
+# --- edited runs ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts set apart, and the others."""
+
+    receivers: Int[np.ndarray, " pair"]
+    """Texts that are edited; every one is of another group."""
+    donors: Int[np.ndarray, " pair"]
+    """Texts whose activations they get, of other groups again."""
+    training: Int[np.ndarray, " text"]
+    """Texts of all other groups."""
+
+
+def draw_pairs(texts: Dataset, n: int, *, seed: int) -> Pairs:
+    """At most n pairs, of no more than half of the groups, so that the map has texts to learn."""
+    names, first = np.unique(texts.groups, return_index=True)
+    count = min(n, len(names) // 4)
+    # a stream of its own: the study's other draws stay what they are without interventions
+    drawn = np.random.default_rng([seed, 2]).permutation(first)[: 2 * count]
+    training = np.flatnonzero(~np.isin(texts.groups, texts.groups[drawn]))
+    return Pairs(drawn[:count], drawn[count:], training)
+
+
+class Reader:
+    """Runs texts up to one depth and decodes the label at the destination, as complex numbers: the
+    angle is that of the label in its cycle, the length 1 where the map is sure."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        store: Store,
+        texts: Dataset,
+        row: int,
+        training: Int[np.ndarray, " text"],
+        *,
+        alpha: float | int,
+        batch_size: int,
+    ):
+        self.model, self.store, self.row, self.batch_size = model, store, row, batch_size
+        self.words = tuple(texts.marks)
+        self.samples, self.destination = texts.samples, texts.destination
+        self.stored = self.activations(row, texts.destination)
+        self.map = SupervisedMDS(texts.shape, alpha=alpha, period=texts.period)
+        self.map.fit(self.stored[training], texts.labels[training])
+
+    def activations(self, row: int, word: str) -> Float[np.ndarray, "text d"]:
+        """Unedited activations of one depth and word."""
+        return self.store.read(self.store.hooks[row])[:, self.store.positions.index(word)]
+
+    def decode(self, activations: Float[np.ndarray, "n d"]) -> Complex[np.ndarray, " n"]:
+        """The map's predictions."""
+        x, y = self.map.transform(activations).T
+        return x + 1j * y
+
+    def align(self, texts: Int[np.ndarray, " n"]) -> list[Aligned]:
+        """Tokens of the texts, and of source, destination and distractor in them."""
+        return align(self.model.tokenizer, [self.samples[t] for t in texts], self.words)
+
+    def places(self, texts: Int[np.ndarray, " n"], word: str) -> Int[np.ndarray, "n 1"]:
+        """Position of the word's last token in each text."""
+        column = self.words.index(word)
+        return np.array([[aligned.tokens[column][-1]] for aligned in self.align(texts)])
+
+    def run(
+        self, texts: Int[np.ndarray, " n"], edit: Edit = lambda _: nullcontext()
+    ) -> Complex[np.ndarray, " n"]:
+        """Decoded labels of the texts under an edit."""
+        read = []
+        for first in range(0, len(texts), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            with edit(part):
+                read.append(self._pass(texts[part]))
+        return self.decode(np.concatenate(read))
+
+    @torch.no_grad()
+    def _pass(self, texts: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+        aligned, hook = self.align(texts), self.store.hooks[self.row]
+        pad = padding_id(self.model)
+        rules = ("last",) * len(self.words)
+        batch = padded_batch(aligned, rules, pad=pad, device=str(self.model.cfg.device))
+        _, cache = self.model.run_with_cache(
+            batch.ids,
+            names_filter=hook,
+            stop_at_layer=self.row,  # row k is the stream that leaves block k - 1
+            attention_mask=batch.mask,
+            output_attentions=False,
+            use_cache=False,
+        )
+        rows = torch.arange(len(texts), device=batch.ids.device)
+        column = self.words.index(self.destination)
+        return cache[hook][rows, batch.index[:, column, 0]].float().cpu().numpy()
+
+
+def angles(texts: Dataset, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Labels as angles in radians."""
+    assert texts.period is not None
+    return 2 * np.pi * texts.labels[rows] / texts.period
+
+
+def readable(reader: Reader, texts: Dataset, pairs: Pairs) -> float:
+    """R2 of the map on the texts set apart, unedited: where it is not above 0, there is nothing
+    that an edit could move."""
+    rows = np.concatenate([pairs.receivers, pairs.donors])
+    truth = np.exp(1j * angles(texts, rows))
+    error = np.square(np.abs(reader.decode(reader.stored[rows]) - truth)).sum()
+    return float(1 - error / np.square(np.abs(truth - truth.mean())).sum())
+
+
+def depths_before(row: int) -> tuple[int, ...]:
+    """Depths to patch for a destination that is read at `row`: only before it can a word reach
+    another one."""
+    return tuple(np.linspace(0, row - 1, min(row, DEPTHS)).round().astype(int).tolist())
+
+
+def patch_words(
+    reader: Reader, texts: Dataset, pairs: Pairs, words: tuple[str, str], rows: Sequence[int]
+) -> Patching:
+    """Give words of the receivers the donors' activations, at one depth after another."""
+    places = {word: reader.places(pairs.receivers, word) for word in words}
+    patched = np.empty((len(words), len(rows), len(pairs.receivers)), dtype=complex)
+    for column, row in enumerate(rows):
+        for number, word in enumerate(words):
+            values = reader.activations(row, word)[pairs.donors]
+            edit = _patching(reader, row, values, places[word])
+            patched[number, column] = reader.run(pairs.receivers, edit)
+    return Patching(
+        words=words,
+        rows=tuple(rows),
+        patched=patched,
+        receiver=reader.run(pairs.receivers),
+        donor=reader.decode(reader.stored[pairs.donors]),
+        receiver_angle=angles(texts, pairs.receivers),
+        donor_angle=angles(texts, pairs.donors),
+    )
+
+
+def _patching(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> Edit:
+    hook = reader.store.hooks[row]
+    return lambda part: patch(reader.model, {hook: values[part, None]}, positions=places[part])
+
+
+def turn_words(
+    reader: Reader, texts: Dataset, pairs: Pairs, row: int, *, planes: int, seed: int
+) -> Turning:
+    """Turn the label at the source and at the destination, and the source in random planes and half
+    as many of dealt labels."""
+    words, angle = (texts.source, texts.destination), angles(texts, pairs.training)
+    at = {w: reader.activations(row, w)[pairs.training].astype(np.float64) for w in words}
+    own = {word: cyclic_pattern(at[word], angle)[None] for word in words}
+    receivers = pairs.receivers[:TURNED]
+    few, ends = receivers[:TURNED_BY_OTHERS], (DOSES[0], DOSES[-1])
+    turned = [_steered(reader, texts, row, word, own[word], receivers, DOSES)[0] for word in words]
+    plain = reader.run(receivers)
+
+    def slopes(others: Iterable[np.ndarray]) -> np.ndarray:
+        same_size = np.array([stretched(plane, own[texts.source][0]) for plane in others])
+        edited = _steered(reader, texts, row, texts.source, same_size, few, ends)
+        return per_degree(turn(edited, plain[: len(few)]), ends)
+
+    rng = np.random.default_rng([seed, 3])
+    random = rng.standard_normal((planes, *own[texts.source].shape[1:]))
+    dealt = permute_groups(angle, texts.groups[pairs.training], planes // 2, rng)
+    patterns = (cyclic_pattern(at[texts.source], labels) for labels in dealt)
+    return Turning(
+        row=row,
+        words=words,
+        doses=DOSES,
+        turned=np.array(turned),
+        plain=plain,
+        others={"random planes": slopes(random), "planes of dealt labels": slopes(patterns)},
+        beside=float(slopes(own[texts.source])[0]),
+    )
+
+
+def _steered(
+    reader: Reader,
+    texts: Dataset,
+    row: int,
+    word: str,
+    planes: Float[np.ndarray, "plane 2 d"],
+    receivers: Int[np.ndarray, " text"],
+    doses: Sequence[int],
+) -> Complex[np.ndarray, "plane dose text"]:
+    """Decoded labels after each plane is turned by each dose at a word of the receivers."""
+    vectors = turning_vectors(planes, angles(texts, receivers), doses)
+    rows = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
+    every = np.tile(receivers, len(planes) * len(doses))
+    hook, places = reader.store.hooks[row], reader.places(every, word)
+    decoded = reader.run(
+        every, lambda part: steer(reader.model, {hook: rows[part]}, positions=places[part])
+    )
+    return decoded.reshape(len(planes), len(doses), len(receivers))
+
+
+# --- what they show ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What the edited runs of one model gave."""
+
+    row: int
+    """Depth at which the destination is read, by number."""
+    r2: float
+    """R2 of the map on texts set apart."""
+    shares: MovedShares
+    """What patching moves."""
+    turning: Turning
+    """What turning turns."""
+
+
+def lacking(subject: Subject, texts: Dataset) -> list[str]:
+    """What the texts lack for interventions."""
+    pairs = draw_pairs(texts, subject.config.interventions, seed=subject.config.seed)
+    needed = {
+        f"{texts.article} that is a cycle": texts.period is not None,
+        "a word that is known to have nothing to do with it": texts.distractor is not None,
+        f"{FEWEST_PAIRS} pairs or more": len(pairs.donors) >= FEWEST_PAIRS,
+    }
+    return [name for name, there in needed.items() if not there]
+
+
+def edited(subject: Subject, texts: Dataset) -> Edited | None:
+    """Patching and turning; None where they are left out, or texts do not allow them."""
+    config = subject.config
+    if not config.interventions or lacking(subject, texts):
+        return None
+    assert texts.distractor is not None
+    pairs = draw_pairs(texts, config.interventions, seed=config.seed)
+    row = best_depth(subject, texts, texts.destination)
+    options = {"alpha": config.alpha, "batch_size": config.batch_size}
+    reader = Reader(subject.model, subject.residuals, texts, row, pairs.training, **options)
+    words = (texts.source, texts.distractor)
+    patching = patch_words(reader, texts, pairs, words, depths_before(row))
+    turning = turn_words(
+        reader, texts, pairs, patching.deepest_half(), planes=PLANES, seed=config.seed
+    )
+    shares = patching.moved(n_permutations=config.permutations, seed=config.seed)
+    return Edited(row, readable(reader, texts, pairs), shares, turning)
+
+
+def outcome(subject: Subject, texts: Dataset) -> str | None:
+    """What both interventions did to the destination, in words; None without them."""
+    result = subject.ask(edited)
+    if result is None:
+        return None
+    return f"{_moved(subject, texts, result.shares)}; {_turned(subject, result.turning)}"
+
+
+def patching(subject: Subject, texts: Dataset) -> Part:
+    """Does patching the source move the label at the destination?"""
+    statement = (
+        f"How far patching {texts.source} moves the {texts.quantity} decoded at "
+        f"{texts.destination}, beyond patching {texts.distractor or 'another word'}."
+    )
+    result = subject.ask(edited)
+    if result is None:
+        return _untested(subject, texts, statement)
+    shares, (source, other) = result.shares, result.shares.patching.words
+    return Part(
+        claims=[_moves(subject, texts, result, statement)],
+        sections=[Section(f"{subject.name}: patching", [_shares(subject, texts, result)])],
+        tables={"patching": shares.table(subject.depths).assign(model=subject.name)},
+        row={f"share moved by patching {source}, less {other}": shares.excess},
+    )
+
+
+def _question(texts: Dataset) -> str:
+    return f"Does {texts.destination} take its {texts.quantity} from {texts.source}?"
+
+
+def _untested(subject: Subject, texts: Dataset, statement: str) -> Part:
+    """The claim that says what is missing; nothing where interventions are left out."""
+    if not subject.config.interventions:
+        return Part()
+    needs = " and ".join(lacking(subject, texts))
+    return Part(claims=[description(_question(texts), statement, needs=needs)])
+
+
+def _moved(subject: Subject, texts: Dataset, shares: MovedShares) -> str:
+    source, other = shares.share[:, shares.blocks].mean(axis=1)
+    patching = shares.patching
+    names = [subject.depths[row] for row in np.array(patching.rows)[shares.blocks]]
+    return (
+        f"patching {patching.words[0]} ({len(patching.receiver)} pairs, mean over {len(names)} "
+        f"depths from {names[0]} to {names[-1]}) moves the {texts.quantity} decoded at "
+        f"{texts.destination} by {source:.2f} of the way to the donor's, patching "
+        f"{patching.words[1]} by {other:.2f}"
+    )
+
+
+def _moves(subject: Subject, texts: Dataset, result: Edited, statement: str) -> Claim:
+    shares, patching = result.shares, result.shares.patching
+    source, distractor = patching.words
+    assert texts.period is not None
+    # at the embedding the word itself is replaced, which always moves what is read after it
+    p = float(shares.test.p_family[0, 1:].min(initial=1.0))
+    before, after = (
+        patching.distance(decoded) * texts.period
+        for decoded in (patching.receiver, patching.patched)
+    )
+    first, last = (subject.depths[patching.rows[end]] for end in (0, -1))
+    return description(
+        _question(texts),
+        statement,
+        estimate=shares.excess if result.r2 > 0 else None,
+        unit=f"share of the way to the donor's {texts.quantity}, less that of {distractor}, mean "
+        f"over {shares.blocks.sum()} depths, as a decoder reads it at {subject.depths[result.row]}",
+        null=f"{len(shares.null)} deals of the donors to other receivers, max-T over words and "
+        f"depths after the embedding: p {p:.3f}",
+        exchange=f"pair of texts ({len(patching.receiver)})",
+        needs="" if result.r2 > 0 else "a map that reads unedited texts (R2 above 0)",
+        controls={
+            f"share of {source} at {first}": shares.share[0, 0],
+            f"share of {source} at {last}": shares.share[0, -1],
+            f"largest share of {distractor}": shares.share[1].max(),
+            f"median distance from the donor's, unedited ({texts.unit})": before,
+            f"the same with {source} patched at {first}": after[0, 0],
+            f"R2 of the map on the {2 * len(patching.receiver)} texts set apart": result.r2,
+        },
+        causal_test=_moved(subject, texts, shares),
+    )
+
+
+def _shares(subject: Subject, texts: Dataset, result: Edited) -> Figure:
+    shares, patching = result.shares, result.shares.patching
+    dealt = shares.null[:, 0]
+    series = dict(zip((f"{word} patched" for word in patching.words), shares.share, strict=True))
+    series["donors dealt anew"] = dealt.mean(axis=0)
+    low, high = np.quantile(dealt, [0.025, 0.975], axis=0)
+    limits = [*zip(shares.low, shares.high, strict=True), (low, high)]
+    figure = lines(
+        series,
+        [subject.depths[row] for row in patching.rows],
+        title=f"Whose {texts.quantity} does {texts.destination} hold?",
+        x_title="depth of the patch",
+        y_title="share of the way to the donor's",
+        bands=dict(zip(series, limits, strict=True)),
+        references={"the donor's": 1, "the receiver's own": 0},
+    )
+    return Figure(
+        figure,
+        f"{len(patching.receiver)} texts got another text's activations at one word and depth; "
+        f"{texts.destination} is read at {subject.depths[result.row]} by a map fitted on other "
+        f"texts. Where the curve of {patching.words[0]} falls, the {texts.quantity} has gone on to "
+        "other words. Bands: 95 %, simultaneous over both words' depths; of dealt donors, 95 % of "
+        "the deals.",
+    )
+
+
+def turning(subject: Subject, texts: Dataset) -> Part:
+    """Does turning the label in its plane turn what the destination holds?"""
+    statement = (
+        f"How far turning {texts.source} in its plane turns the {texts.quantity} decoded at "
+        f"{texts.destination}."
+    )
+    result = subject.ask(edited)
+    if result is None:
+        return _untested(subject, texts, statement)
+    turning = result.turning
+    table = turning.table(subject.depths)
+    caption = (
+        f"Vectors added to {len(turning.plain)} texts at {subject.depths[turning.row]}; the "
+        f"{texts.quantity} decoded at {texts.destination}, {subject.depths[result.row]}, by a map "
+        "fitted on other texts; intervals over texts. Of other planes mean and sd, over "
+        f"{TURNED_BY_OTHERS} texts."
+    )
+    title = f"{subject.name}: turning the {texts.quantity}"
+    return Part(
+        claims=[_turns(subject, texts, result, statement)],
+        sections=[Section(title, [Table(table, caption)])],
+        tables={"turning": table.assign(model=subject.name)},
+        row={f"degrees turned per degree at {texts.source}": turning.slope()[0]},
+    )
+
+
+def _turned(subject: Subject, turning: Turning) -> str:
+    largest = turning.doses[-1]
+    random = largest * turning.others["random planes"]
+    return (
+        f"turning {turning.words[0]} by {largest} degrees in its plane at "
+        f"{subject.depths[turning.row]} turns it by {turning.degrees()[0, -1]:.0f} (random planes "
+        f"by {random.mean():.0f} +- {random.std():.0f})"
+    )
+
+
+def _turns(subject: Subject, texts: Dataset, result: Edited, statement: str) -> Claim:
+    turning, slope = result.turning, result.turning.slope()
+    others = ", ".join(
+        f"{len(slopes)} {kind} {slopes.mean():.3f} (sd {slopes.std():.3f}), p {turning.p(kind):.3f}"
+        for kind, slopes in turning.others.items()
+    )
+    return description(
+        _question(texts),
+        statement,
+        estimate=slope[0] if result.r2 > 0 else None,
+        unit=f"degrees per degree, added at {subject.depths[turning.row]}, as a decoder reads it "
+        f"at {subject.depths[result.row]}",
+        null=f"other planes of the same size: {others}",
+        exchange=f"plane ({sum(map(len, turning.others.values()))} others)",
+        needs="" if result.r2 > 0 else "a map that reads unedited texts (R2 above 0)",
+        controls={
+            f"the own plane over the same {TURNED_BY_OTHERS} texts": turning.beside,
+            f"the pattern of {texts.destination} added at {texts.destination}": slope[1],
+        },
+        causal_test=_turned(subject, turning),
+    )
+
+
+def attention(subject: Subject, texts: Dataset) -> Part:
+    """Where does the destination attend?
+
+    Attention patterns of the first text in the block with the head that attends most from the
+    destination to the source, heads in the order of that attention.
+    """
+    model = subject.model
+    (aligned,) = align(model.tokenizer, texts.samples[:1], [texts.source, texts.destination])
+    source, destination = (int(tokens[-1]) for tokens in aligned.tokens)
+    names = [pattern(block) for block in range(model.cfg.n_layers)]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(
+            torch.tensor([aligned.ids], device=model.cfg.device),
+            names_filter=names,
+            output_attentions=False,
+            use_cache=False,
+        )
+    attended = torch.stack([cache[name][0, :, destination, source] for name in names]).float()
+    block = int(attended.max(dim=1).values.argmax())
+    heads = attended[block].argsort(descending=True).tolist()
+    caption = (
+        f"Attention patterns of one text in block {block}, which holds the head that attends "
+        f"most from {texts.destination} to {texts.source}; heads stand in the order of that "
+        "attention."
+    )
+    view = Figure(attention_view(model, texts.samples[0].text, block, heads=heads), caption)
+    return Part(sections=[Section(f"{subject.name}: attention of block {block}", [view])])
