@@ -3,7 +3,7 @@
 from interp.smds.chain import ChainTest, chain_test
 from interp.smds.cycle import CycleTest, cycle_test
 from interp.smds.discovery import Discovery, discover
-from interp.smds.ellipse import Ellipse, ellipse
+from interp.smds.ellipse import Ellipse, Roundness, ellipse, roundness
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
@@ -22,6 +22,7 @@ __all__ = [
     "LeaveOut",
     "MovedShares",
     "Patching",
+    "Roundness",
     "SMDSGrid",
     "Shape",
     "SubspaceSimilarity",
@@ -37,6 +38,7 @@ __all__ = [
     "ideal_coordinates",
     "ideal_distances",
     "line",
+    "roundness",
     "smds_grid",
     "subspace_similarity",
     "within_category",

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
+from interp.arrays import group_means
 from interp.smds import rivals
 from interp.smds.category_gram import CategoryGram, category_gram
 from interp.smds.orders import (
@@ -51,6 +52,16 @@ class RivalTest:
     """By rival, the p of refusing it at each depth, family-wise over depths."""
     floor: Mapping[str, float]
     """By rival, the least p that so few categories or so many draws allow."""
+    share: Float[np.ndarray, " depth"]
+    """Part of the squared distances of category means that lies in the plane of the circle, or
+    along the line of ranks. A lookup table of K categories has 2 / (K - 1), or 1 / (K - 1)."""
+
+    def tests(
+        self, depth: int, rivals: Sequence[str] | None = None
+    ) -> dict[str, tuple[float, float]]:
+        """By rival, p at one depth and its floor: what a claim has to be tested by."""
+        names = self.p if rivals is None else rivals
+        return {name: (float(self.p[name][depth]), self.floor[name]) for name in names}
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,6 @@ class CycleTest(RivalTest):
 
     closed: Float[np.ndarray, " depth"]
     """Largest p of closeness over all breaks of the cycle: whether it is open nowhere."""
-    share: Float[np.ndarray, " depth"]
-    """Part of the squared distances of category means that lies in the circle's plane; a lookup
-    table has 2 / (categories - 1)."""
     whitened: Bool[np.ndarray, " depth"]
     """Whether rows vary within categories, so that their covariance was divided out."""
     grams: tuple[CategoryGram, ...]
@@ -98,6 +106,7 @@ def cycle_test(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
     category: Int[np.ndarray, " n"],
     *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
     names: Sequence[str] | None = None,
     n_categories: int | None = None,
     n_orders: int = 999,
@@ -108,8 +117,9 @@ def cycle_test(
 
     Args:
         cells: (depth, activations) of one position.
-        category: Place of each row's category on the cycle, 0 to `n_categories` - 1. Texts that
-            state one fact should be averaged first: the test counts rows only in the covariance.
+        category: Place of each row's category on the cycle, 0 to `n_categories` - 1.
+        groups: Texts that state one fact, which are averaged first; by default every row is one of
+            its own. The test counts them only in the covariance.
         names: How the categories are written, for the rival that names written alike are alike.
         n_categories: Length of the cycle; by default the number of names, or of categories seen.
         n_orders: Draws of a null over whole orders (all orders where there are fewer than 1,000).
@@ -123,7 +133,7 @@ def cycle_test(
     number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
     if number < 4:
         raise ValueError(f"a cycle of {number} categories has no order to test; 4 are needed")
-    depths, grams = category_grams(cells, category, names, number)
+    depths, grams = category_grams(cells, category, groups, names, number)
     nulls = _Nulls(number, names, n_orders, n_within, np.random.default_rng(seed))
     p = {name: nulls.p(name, grams) for name in nulls.names}
     return CycleTest(
@@ -140,17 +150,28 @@ def cycle_test(
 def category_grams(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
     category: Int[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"] | None,
     names: Sequence[str] | None,
     n_categories: int,
 ) -> tuple[tuple[str, ...], tuple[CategoryGram, ...]]:
-    """Names of the depths, and the Gram matrix of each. Raises ValueError for no cells, a category
-    without a row, or names of another number than categories."""
+    """Names of the depths, and the Gram matrix of each, over means of groups if there are any.
+
+    Raises:
+        ValueError: no cells, a category without a row, a group of two categories, or names of
+            another number than categories.
+    """
     if names is not None and len(names) != n_categories:
         raise ValueError(f"{len(names)} names for {n_categories} categories")
-    made = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]
-    if not made:
+    if groups is not None:
+        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+        for row in np.flatnonzero(category != category[first][member])[:1]:
+            raise ValueError(f"group {groups[row]!r} holds more than one category")
+        cells = [(depth, group_means(X, member)) for depth, X in cells]
+        category = category[first]
+    named = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]
+    if not named:
         raise ValueError("there are no cells to test")
-    depths, grams = zip(*made, strict=True)
+    depths, grams = zip(*named, strict=True)
     return depths, grams
 
 

@@ -127,7 +127,8 @@ class Patching:
         blocks = np.array(self.rows) > (0 if max(self.rows) else -1)
 
         def excess(shares: np.ndarray) -> np.ndarray:
-            return (shares[..., 0, :] - shares[..., 1, :])[..., blocks].mean(axis=-1)
+            less = shares[..., 0, :] - shares[..., 1, :]
+            return np.asarray(less[..., blocks].mean(axis=-1))
 
         half = jackknife_half_width(excess(without))
         return MovedShares(

@@ -137,6 +137,23 @@ class SMDSGrid:
             }
         )
 
+    def peaks(
+        self, positions: Sequence[str], *, depths: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """One row of `table` for each position, where its score is highest, with the number of
+        blocks that `survive` and that are `defined`. A position without a score has its first
+        block's row.
+
+        Raises:
+            ValueError: as `table` does.
+        """
+        table = self.table(positions, depths=depths)
+        score = np.where(np.isnan(self.score[..., 0]), -np.inf, self.score[..., 0])
+        rows = score.argmax(axis=0) * len(positions) + np.arange(len(positions))
+        return table.iloc[rows].assign(
+            survive=self.survives().sum(axis=0), defined=(self.status == "ok").sum(axis=0)
+        )
+
     def _further_columns(self) -> dict[str, np.ndarray | None]:
         columns: dict[str, np.ndarray | None] = {}
         for name, test in self.against.items():
