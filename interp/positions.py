@@ -97,6 +97,11 @@ class Aligned:
     tokens: tuple[Int[np.ndarray, " _"], ...]
     """Rising token indices of the span of each name, in the order asked for."""
 
+    @property
+    def spans(self) -> dict[str, Int[np.ndarray, " _"]]:
+        """The indices by number, as positions are called that have no name."""
+        return {str(number): tokens for number, tokens in enumerate(self.tokens)}
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -110,10 +115,13 @@ class Piece:
     """The characters of the span."""
 
 
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """SHA-256 over texts and spans, in order."""
+def fingerprint(samples: Sequence[Sample | Aligned]) -> str:
+    """SHA-256 over texts and spans, or ids and tokens, in order."""
     digest = hashlib.sha256()
     for sample in samples:
+        if isinstance(sample, Aligned):
+            digest.update(repr((sample.ids, [t.tolist() for t in sample.tokens])).encode())
+            continue
         # all but ASCII as escapes: which characters repr() shows follows Python's Unicode tables
         row = (sample.text, sorted(sample.spans.items()))
         digest.update(ascii(row if sample.add_special_tokens else (*row, False)).encode())
@@ -122,14 +130,15 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 def align(
     tokenizer: PreTrainedTokenizerFast,
-    samples: Sequence[Sample],
+    samples: Sequence[Sample | Aligned],
     names: Sequence[str],
     *,
     max_tokens: int | None = None,
     n_vocabulary: int | None = None,
     numbers: Sequence[int] | None = None,
 ) -> list[Aligned]:
-    """Tokenize samples and find the tokens of the named spans.
+    """Tokenize samples and find the tokens of the named spans; of what is aligned already, choose
+    the tokens of these numbers.
 
     A token belongs to a stretch when they share a character, or when it stands between two that
     do; to a span when it belongs to one of its stretches. A token of white space alone, such as the
@@ -138,20 +147,48 @@ def align(
 
     Raises:
         ValueError: a sample lacks a name, a stretch hits no token, a text has no token, more than
-            `max_tokens`, one that is not among `n_vocabulary`, two BOS at its start, or half of a
-            surrogate pair; the message names the sample and shows the text around the place.
+            `max_tokens`, one that is not among `n_vocabulary`, two BOS at its start, half of a
+            surrogate pair, or tokens that it does not have; the message names the sample and shows
+            the text around the place.
     """
     called = list(range(len(samples)) if numbers is None else numbers)
+    texts = [sample for sample in samples if isinstance(sample, Sample)]
     for number, sample in zip(called, samples, strict=True):
-        _refuse_surrogates(number, sample.text)
-    aligned = []
-    for number, sample, encoding in zip(called, samples, _encoded(tokenizer, samples), strict=True):
-        _check_ids(tokenizer, number, sample, encoding.ids, max_tokens, n_vocabulary)
+        if isinstance(sample, Sample):
+            _refuse_surrogates(number, sample.text)
+    encodings, aligned = iter(_encoded(tokenizer, texts)), []
+    for number, sample in zip(called, samples, strict=True):
+        if isinstance(sample, Aligned):
+            shown = repr(tokenizer.decode(sample.ids)[:60])
+            _check_ids(tokenizer, number, shown, sample.ids, max_tokens, n_vocabulary)
+            aligned.append(_chosen_tokens(number, sample, names, shown))
+            continue
+        encoding = next(encodings)
+        shown = repr(sample.text[:60])
+        _check_ids(tokenizer, number, shown, encoding.ids, max_tokens, n_vocabulary)
         starts, stops = np.array(encoding.offsets).T
         blank = np.array([not token.strip(BLANKS) for token in encoding.tokens])
         tokens = (_tokens(number, sample, name, starts, stops, blank) for name in names)
         aligned.append(Aligned(list(encoding.ids), tuple(tokens)))
     return aligned
+
+
+def _chosen_tokens(number: int, sample: Aligned, names: Sequence[str], shown: str) -> Aligned:
+    """What is aligned already, with the tokens of these positions."""
+    spans = sample.spans
+    for name in names:
+        if name not in spans:
+            raise ValueError(
+                f"sample {number} has no position {name!r}; it has {', '.join(spans) or 'none'}: "
+                f"{shown}"
+            )
+        tokens = spans[name]
+        if not len(tokens) or tokens[0] < 0 or tokens[-1] >= len(sample.ids):
+            raise ValueError(
+                f"sample {number}: position {name!r} has the tokens {tokens.tolist()}; there are 0 "
+                f"to {len(sample.ids) - 1}, and one is needed: {shown}"
+            )
+    return Aligned(sample.ids, tuple(spans[name] for name in names))
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, samples: Sequence[Sample]) -> list[Any]:
@@ -188,12 +225,11 @@ def _refuse_surrogates(number: int, text: str) -> None:
 def _check_ids(
     tokenizer: PreTrainedTokenizerFast,
     number: int,
-    sample: Sample,
+    shown: str,
     ids: Sequence[int],
     max_tokens: int | None,
     n_vocabulary: int | None,
 ) -> None:
-    shown = f"{sample.text[:60]!r}"
     if not ids:
         raise ValueError(f"sample {number} has no token: {shown}")
     if max_tokens is not None and len(ids) > max_tokens:

@@ -382,11 +382,11 @@ def test_running_out_of_gpu_memory_halves_the_batch(monkeypatch, capsys):
     expected = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
     plain, sizes = worker.forward, []
 
-    def small_gpu(model, hooks, ids, mask, read):
+    def small_gpu(model, hooks, ids, *rest):
         sizes.append(len(ids))
         if len(ids) > 2:
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return plain(model, hooks, ids, mask, read)
+        return plain(model, hooks, ids, *rest)
 
     monkeypatch.setattr(worker, "forward", small_gpu)
     got = extract(bridge, samples, hooks=[resid_post(1)], batch_size=8, progress=False)

@@ -13,10 +13,14 @@ Steps 2 to 4 know nothing of one another's shards, so shards may be computed by 
 Ray cluster (`ray`). The store's bytes are the same, as a shard's contents follow from the plan, the
 batch size and the machine's arithmetic. Between machines of one kind and with equally many threads
 that is the same too; for Ray's workers the threads are set, for ranks they are their launcher's.
+
+Edited runs, `extract(..., edit=)`, stay in memory. Their samples run in the order given, each batch
+under an edit of its own, and with `logits=` a pass goes on to the model's output.
 """
 
 from interp.extract.call import extract
+from interp.extract.job import BatchEdit, LogitReader
 from interp.extract.stores import Options, Stores
 from interp.files import Unfinished
 
-__all__ = ["Options", "Stores", "Unfinished", "extract"]
+__all__ = ["BatchEdit", "LogitReader", "Options", "Stores", "Unfinished", "extract"]

@@ -10,13 +10,13 @@ from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 from upath import UPath
 
-from interp.extract.job import Job, plan_for
+from interp.extract.job import BatchEdit, Job, LogitReader, plan_for
 from interp.extract.rank import rank_of_environment
 from interp.extract.ray_workers import on_ray
 from interp.extract.worker import Worker
 from interp.files import Place, place
 from interp.intervene import active
-from interp.model import dropout, foreign, source
+from interp.model import dropout, foreign, origin, source
 from interp.store import Activations, Row, Store, Writer
 
 Executor = Literal["local", "rank", "ray"]
@@ -33,6 +33,8 @@ def extract(
     out: str | Path | UPath | None = None,
     batch_size: int = 16,
     dtype: str | None = None,
+    edit: BatchEdit | None = None,
+    logits: LogitReader | None = None,
     executor: Executor = "local",
     workers: int | None = None,
     loader: Callable[[], TransformerBridge] | None = None,
@@ -42,8 +44,10 @@ def extract(
 
     Args:
         model: A bridge from `interp.model.load`, or any TransformerBridge.
-        samples: Texts with named spans, `Sample`s.
-        hooks: Hook names, or one; their tensors must begin with the axes batch and position.
+        samples: Texts with named spans, `Sample`s, or tokens with places in them, `Aligned`, whose
+            positions are called "0", "1", ... in their order.
+        hooks: Hook names, or one; their tensors must begin with the axes batch and position. None
+            are needed with `logits`.
         positions: Names of spans to read, or one; by default all that the first sample has.
         rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or
             rules by position name (`last` for positions that it does not name).
@@ -53,6 +57,11 @@ def extract(
         batch_size: Texts per forward pass. On a GPU that runs out of memory it is halved.
         dtype: `float32` or `bfloat16`, to store; by default the model's own, and float32 for a
             float16 model, whose residual stream may exceed what float16 holds.
+        edit: Opens the edit of a batch, given the numbers of its samples, such as
+            `lambda rows: patch(model, {hook: values[rows]}, positions=places[rows])`. Samples then
+            run in their order, so that copies of a text under many edits share passes. In memory.
+        logits: What to keep of the logits at the positions, a function from [batch, position,
+            vocabulary] to [batch, ...]; the result's `logits`. In memory.
         executor: Who computes a store's shards: `local`, this process; `rank`, this process those
             of its rank, by the variables of torchrun or SLURM; `ray`, workers of a Ray cluster.
         workers: Of Ray; by default one for each GPU or, without any, as many as the CPUs allow.
@@ -62,26 +71,28 @@ def extract(
     Raises:
         ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires
             or has other axes, a text that is too long, non-finite activations, a directory that
-            holds something else, or an executor that lacks what it needs.
+            holds something else, an executor that lacks what it needs, or an `edit` or `logits`
+            that is no function, has the wrong result or would go into a store.
         OSError: the disk is full; what was written is kept.
         RuntimeError: `Unfinished`, as other ranks' shards are not written; `Locked`, as another
             process writes the store; or workers of Ray keep dying at one shard.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size!r}; it must be a whole number of at least 1")
-    if loader is not None and executor != "ray":
-        raise ValueError(f"loader is for executor='ray'; {executor!r} computes with this model")
+    _check_batches(batch_size, {"edit": edit, "logits": logits}, out)
+    if not hooks and logits is None:
+        raise ValueError("there are no hooks to read; points(model) lists them")
     _refuse_edited(model, out)
-    _check_executor(executor, workers, out)
+    _check_executor(executor, workers, loader, out)
     rank = rank_of_environment() if executor == "rank" else None
     spread = (loader or _recorded_loader(model), workers) if executor == "ray" else None
-    origin = source(model)
-    plan = plan_for(model, origin, samples, hooks, positions, rule, dtype)
-    job = Job(samples, plan, batch_size)
-    if out is not None:
-        writer = Writer(_expanded(out, plan.key()[:16]), plan, origin.as_dict(), rank=rank)
-        return _to_disk(model, job, writer, spread, partial(_bar, origin.name, job, progress))
-    with _bar(origin.name, job, progress, range(plan.n_shards)) as bar:
+    # hashing the weights takes longer than many a run that only memory sees
+    identity = None if out is None else source(model)
+    plan = plan_for(model, identity, samples, hooks, positions, rule, dtype)
+    job = Job(samples, plan, batch_size, edit, logits)
+    bar_for = partial(_bar, origin(model).name, job, progress)
+    if out is not None and identity is not None:
+        writer = Writer(_expanded(out, plan.key()[:16]), plan, identity.as_dict(), rank=rank)
+        return _to_disk(model, job, writer, spread, bar_for)
+    with bar_for(range(plan.n_shards)) as bar:
         return Worker(model, job, advance=bar.update).to_memory()
 
 
@@ -105,6 +116,24 @@ def _to_disk(
         return writer.finish()
 
 
+def _check_batches(
+    batch_size: object, functions: Mapping[str, object], out: str | Path | UPath | None
+) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size!r}; it must be a whole number of at least 1")
+    for name, function in functions.items():
+        if function is None:
+            continue
+        if not callable(function):
+            example = "rows: steer(...)" if name == "edit" else "logits: logits.log_softmax(-1)"
+            raise ValueError(f"{name} = {function!r}; give a function, such as lambda {example}")
+        if out is not None:
+            raise ValueError(
+                f"{name}= goes with out=None: a store on disk would pass for the unedited model's "
+                "activations, and functions have no hash"
+            )
+
+
 def _refuse_edited(model: TransformerBridge, out: object) -> None:
     if dropping := dropout(model):
         raise ValueError(
@@ -126,7 +155,9 @@ def _refuse_edited(model: TransformerBridge, out: object) -> None:
         )
 
 
-def _check_executor(executor: str, workers: int | None, out: object) -> None:
+def _check_executor(executor: str, workers: int | None, loader: object, out: object) -> None:
+    if loader is not None and executor != "ray":
+        raise ValueError(f"loader is for executor='ray'; {executor!r} computes with this model")
     if executor not in get_args(Executor):
         raise ValueError(f"executor = {executor!r}; choose from {', '.join(get_args(Executor))}")
     if workers is not None and (workers < 1 or executor != "ray"):

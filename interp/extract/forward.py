@@ -1,7 +1,9 @@
-"""A forward pass that keeps what is wanted of some hooks' tensors, and stops at the last one."""
+"""A forward pass that keeps what is wanted of some hooks' tensors, and stops at the last one, or
+runs on to the logits."""
 
 from collections.abc import Callable, Sequence
 from threading import get_ident
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -11,6 +13,9 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from interp.intervene import paused
 from interp.model import turn
 
+LOGITS = "logits"
+"""What the model's output is called beside the hooks."""
+
 
 def forward(
     model: TransformerBridge,
@@ -18,8 +23,13 @@ def forward(
     ids: Int[torch.Tensor, "batch token"],
     mask: Int[torch.Tensor, "batch token"],
     read: Callable[[torch.Tensor], torch.Tensor],
+    unembedded: Int[torch.Tensor, " kept"] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Run until every hook has fired, keeping `read` of each hook's tensor.
+
+    With `unembedded` the pass runs to its end, and the logits [batch, kept, vocabulary] at these
+    tokens are kept under `LOGITS`. A vocabulary may outweigh the rest of a model, so logits of
+    other tokens are not computed.
 
     Raises:
         ValueError: a hook does not fire.
@@ -32,24 +42,26 @@ def forward(
             if get_ident() != own:  # a pass of another thread
                 return
             got[name] = read(tensor)
-            if len(got) == len(hooks):
+            if len(got) == len(hooks) and unembedded is None:
                 raise StopAtLayerException(tensor)
 
         return name, hook_fn
 
+    kept: dict[str, Any] = {} if unembedded is None else {"logits_to_keep": unembedded}
     with turn(model), torch.no_grad():
-        model.run_with_hooks(
+        output = model.run_with_hooks(
             ids,
             fwd_hooks=[hook_for(name) for name in hooks],
             attention_mask=mask,
             output_attentions=False,
             use_cache=False,
-            return_type=None,
+            return_type="logits" if kept else None,
+            **kept,
         )
     silent = [name for name in hooks if name not in got]
     if silent:
         raise ValueError(f"hooks that never fire in this model: {', '.join(silent)}")
-    return got
+    return got | {LOGITS: output} if kept else got
 
 
 def shapes(model: TransformerBridge, hooks: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -58,6 +70,8 @@ def shapes(model: TransformerBridge, hooks: Sequence[str]) -> dict[str, tuple[in
     Raises:
         ValueError: a hook does not fire, or its tensor has other axes than batch and position.
     """
+    if not hooks:
+        return {}
     n_batch, n_tokens = 1, 13  # no model has 13 heads, which would pass for the position axis
     ids = torch.zeros((n_batch, n_tokens), dtype=torch.long, device=model.cfg.device)
     with paused():

@@ -1,18 +1,27 @@
 """What is to be computed, settled before anything is: which texts, hooks, positions, shards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.extract.forward import shapes
 from interp.model import Source, check_hooks, source
 from interp.plan import DTYPES, Plan
-from interp.positions import RULES, Rule, Sample, fingerprint
+from interp.positions import RULES, Aligned, Rule, Sample, fingerprint
+
+BatchEdit = Callable[[Int[np.ndarray, " batch"]], AbstractContextManager[None]]
+"""Opens the edit of a batch, given the numbers of its samples."""
+
+LogitReader = Callable[
+    [Float[torch.Tensor, "batch position vocabulary"]], Shaped[torch.Tensor, "batch *kept"]
+]
+"""From a batch's logits at the positions to what is kept of them."""
 
 SHARD_BYTES = 128_000_000
 """Upper bound of a shard, and so of what a killed run computes again and of what writing to disk
@@ -27,16 +36,24 @@ many workers share a store."""
 class Job:
     """All that the contents of a shard follow from, the model apart."""
 
-    samples: Sequence[Sample]
-    """Texts with named spans, in the caller's order."""
+    samples: Sequence[Sample | Aligned]
+    """Texts with named spans, or tokens with places, in the caller's order."""
     plan: Plan
     """What the store holds."""
     batch_size: int
     """Texts per forward pass."""
+    edit: BatchEdit | None = None
+    """What is done to each batch."""
+    logits: LogitReader | None = None
+    """What is kept of each batch's logits."""
 
     def rows(self) -> list[Int[np.ndarray, " row"]]:
-        """Numbers of the samples of every shard: the samples in the order of their length."""
-        order = np.argsort([len(sample.text) for sample in self.samples], kind="stable")
+        """Numbers of the samples of every shard: the samples in the order of their length, edited
+        ones in their own."""
+        if self.edit is not None:
+            return [np.arange(len(self.samples))]
+        lengths = [len(s.text if isinstance(s, Sample) else s.ids) for s in self.samples]
+        order = np.argsort(lengths, kind="stable")
         return [order[list(self.plan.rows(shard))] for shard in range(self.plan.n_shards)]
 
     def require_same_model(self, model: TransformerBridge) -> None:
@@ -58,21 +75,19 @@ class Job:
 
 def plan_for(
     model: TransformerBridge,
-    origin: Source,
+    origin: Source | None,
     samples: Sequence,
     hooks: str | Sequence[str],
     positions: str | Sequence[str] | None,
     rule: str | Mapping[str, str],
     dtype: str | None,
 ) -> Plan:
-    """The plan of an extraction.
+    """The plan of an extraction, whose model stays unnamed without an origin.
 
     Raises:
-        ValueError: no samples, hooks or positions, or unknown hooks, rules or dtype.
+        ValueError: no samples or positions, or unknown hooks, rules or dtype.
     """
     _check_samples(samples)
-    if not hooks:
-        raise ValueError("there are no hooks to read; points(model) lists them")
     names = tuple(samples[0].spans) if positions is None else _distinct("positions", positions)
     rules = _rules(rule, names)
     if not names:
@@ -86,7 +101,7 @@ def plan_for(
     found = shapes(model, wanted)
     one = sum(int(np.prod(shape)) for shape in found.values()) * len(names)
     return Plan(
-        model=origin.digest(),
+        model="" if origin is None else origin.digest(),
         texts=fingerprint(samples),
         n_samples=len(samples),
         hooks=found,
@@ -94,8 +109,8 @@ def plan_for(
         rules=rules,
         dtype=dtype,
         shard_size=max(
-            16, min(SHARD_TEXTS, SHARD_BYTES // (one * DTYPES[dtype].itemsize) // 16 * 16)
-        ),  # fmt: skip # noqa: E501
+            16, min(SHARD_TEXTS, SHARD_BYTES // max(1, one * DTYPES[dtype].itemsize) // 16 * 16)
+        ),
     )
 
 
@@ -105,7 +120,7 @@ def _check_samples(samples: object) -> None:
     if not samples:
         raise ValueError("there are no samples to extract from")
     # the first stands for all: a file of samples makes them when they are asked for
-    if not isinstance(samples[0], Sample):
+    if not isinstance(samples[0], Sample | Aligned):
         raise ValueError(
             f"samples holds {samples[0]!r}: give Sample(text, {{name: (start, stop)}}), a text "
             "with the places to read; find(text, word) gives a place"

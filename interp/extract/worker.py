@@ -2,21 +2,23 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from einops import einsum
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.batch import padded_batch
-from interp.extract.forward import forward
+from interp.extract.forward import LOGITS, forward
 from interp.extract.job import Job
 from interp.files import Place
 from interp.model import company, padding_id
 from interp.plan import DTYPES
-from interp.positions import Aligned, align
+from interp.positions import Aligned, Sample, align
 from interp.store import Activations, Row, Shards
 
 ALIGNED = 512
@@ -44,7 +46,8 @@ class Worker:
         tensors = self._empty(self._plan.n_samples)
         for rows in self._rows:
             self._fill(rows, rows, tensors)
-        return Activations(tensors, tuple(self._plan.positions))
+        logits = tensors.pop(LOGITS, None)
+        return Activations(tensors, tuple(self._plan.positions), logits)
 
     def write(self, shard: int, path: Place) -> Row:
         """Compute one shard and write it into the store at `path`."""
@@ -76,19 +79,33 @@ class Worker:
         tensors: dict[str, torch.Tensor],
     ) -> None:
         aligned = self._align(rows)
-        queue = np.argsort([len(a.ids) for a in aligned], kind="stable")
+        order = np.argsort([len(a.ids) for a in aligned], kind="stable")
+        queue = order if self._job.edit is None else np.arange(len(aligned))
         while len(queue):
             chosen = self._company([aligned[i] for i in queue[: self._batch_size]], queue)
             try:
-                got = self._run([aligned[i] for i in chosen])
+                with self._edited(rows[chosen]):
+                    got = self._run([aligned[i] for i in chosen])
             except torch.cuda.OutOfMemoryError:
                 self._halve()
                 continue
-            for hook, values in got.items():
-                self._check_finite(hook, values, rows[chosen])
-                tensors[hook][torch.from_numpy(places[chosen])] = values
+            for name, values in got.items():
+                if name == LOGITS and name not in tensors:  # their shape is the caller's
+                    tensors[name] = values.new_empty((self._plan.n_samples, *values.shape[1:]))
+                elif name != LOGITS:
+                    self._check_finite(name, values, rows[chosen])
+                tensors[name][torch.from_numpy(places[chosen])] = values
             queue = queue[len(chosen) :]
             self._advance(len(chosen))
+
+    def _edited(self, rows: Int[np.ndarray, " row"]) -> AbstractContextManager[None]:
+        """The edit of these samples, to be entered."""
+        if self._job.edit is None:
+            return nullcontext()
+        context = self._job.edit(rows)
+        if not isinstance(context, AbstractContextManager):
+            raise ValueError(f"edit gave {context!r}; it must give a context, as steer(...) does")
+        return context
 
     def _company(
         self, aligned: list[Aligned], queue: Int[np.ndarray, " _"]
@@ -120,20 +137,25 @@ class Worker:
     def _run(self, aligned: list[Aligned]) -> dict[str, torch.Tensor]:
         model, pad = self._model, padding_id(self._model)
         batch = padded_batch(aligned, self._plan.rules, pad=pad, device=str(model.cfg.device))
-        rows = torch.arange(len(aligned), device=batch.ids.device)[:, None, None]
+        keep = None if self._job.logits is None else torch.unique(batch.index)
+        read = partial(_picked, index=batch.index, weight=batch.weight)
+        got = forward(model, tuple(self._plan.hooks), batch.ids, batch.mask, read, keep)
+        dtype, logits = DTYPES[self._plan.dtype], got.pop(LOGITS, None)
+        tensors = {hook: tensor.to("cpu", dtype) for hook, tensor in got.items()}
+        if self._job.logits is not None and logits is not None and keep is not None:
+            index = torch.searchsorted(keep, batch.index)
+            kept = self._job.logits(_picked(logits, index=index, weight=batch.weight))
+            tensors[LOGITS] = self._checked(kept, len(aligned)).cpu()
+        return tensors
 
-        def read(tensor: torch.Tensor) -> torch.Tensor:
-            index, weight = batch.index.to(tensor.device), batch.weight.to(tensor.device)
-            picked = tensor[rows.to(tensor.device), index]
-            if index.shape[-1] == 1:
-                return picked[:, :, 0]
-            picked = picked.float()  # a mean over tokens in 16 bits would add rounding of its own
-            axes = "batch position choice ..., batch position choice -> batch position ..."
-            return einsum(picked, weight, axes)
-
-        got = forward(model, tuple(self._plan.hooks), batch.ids, batch.mask, read)
-        dtype = DTYPES[self._plan.dtype]
-        return {hook: tensor.to("cpu", dtype) for hook, tensor in got.items()}
+    def _checked(self, kept: object, n_rows: int) -> torch.Tensor:
+        """What the caller's function kept of the logits, a row for each text."""
+        if not isinstance(kept, torch.Tensor) or not kept.ndim or len(kept) != n_rows:
+            shape = list(kept.shape) if isinstance(kept, torch.Tensor) else repr(kept)
+            raise ValueError(
+                f"logits gave {shape} for a batch of {n_rows}; it must give a tensor [batch, ...]"
+            )
+        return kept
 
     def _check_finite(
         self, hook: str, values: torch.Tensor, numbers: Int[np.ndarray, " row"]
@@ -144,5 +166,28 @@ class Worker:
         raise ValueError(
             f"non-finite activation in sample {numbers[bad]} at {hook} "
             f"(model in {str(self._model.cfg.dtype).removeprefix('torch.')}, "
-            f"stored as {self._plan.dtype}): {self._job.samples[numbers[bad]].text[:60]!r}"
+            f"stored as {self._plan.dtype}): {self._shown(int(numbers[bad]))}"
         )
+
+    def _shown(self, number: int) -> str:
+        """The start of a text, for an error."""
+        sample = self._job.samples[number]
+        if isinstance(sample, Sample):
+            return repr(sample.text[:60])
+        return repr(self._model.tokenizer.decode(sample.ids)[:60])
+
+
+def _picked(
+    tensor: Float[torch.Tensor, "batch token *d"],
+    *,
+    index: Int[torch.Tensor, "batch position choice"],
+    weight: Float[torch.Tensor, "batch position choice"],
+) -> Float[torch.Tensor, "batch position *d"]:
+    """The tokens of each position, or their mean where there are several."""
+    index, weight = index.to(tensor.device), weight.to(tensor.device)
+    picked = tensor[torch.arange(len(index), device=tensor.device)[:, None, None], index]
+    if index.shape[-1] == 1:
+        return picked[:, :, 0]
+    picked = picked.float()  # a mean over tokens in 16 bits would add rounding of its own
+    axes = "batch position choice ..., batch position choice -> batch position ..."
+    return einsum(picked, weight, axes)

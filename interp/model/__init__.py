@@ -30,7 +30,7 @@ from interp.model.points import (
     residual_stream,
     z,
 )
-from interp.model.source import Origin, Source, source
+from interp.model.source import Origin, Source, origin, source
 from interp.model.turns import turn
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "foreign",
     "load",
     "mlp_out",
+    "origin",
     "padding_id",
     "pattern",
     "points",

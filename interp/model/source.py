@@ -96,13 +96,18 @@ def hash_directory(directory: Path) -> dict[str, str]:
     return {path.name: hash_file(path) for path in sorted(files)}
 
 
+def origin(model: TransformerBridge) -> Origin:
+    """Where a model came from, as `load` noted it."""
+    noted = getattr(model, "interp_origin", None)
+    return noted or Origin(type(model.original_model).__name__, "memory")
+
+
 def source(model: TransformerBridge) -> Source:
     """Where a model came from, as `load` noted it, and what it computes now."""
-    hf = model.original_model
-    origin = getattr(model, "interp_origin", None) or Origin(type(hf).__name__, "memory")
+    noted = origin(model)
     return Source(
-        **vars(origin),
-        parameters=hash_parameters(model, origin.files),
+        **vars(noted),
+        parameters=hash_parameters(model, noted.files),
         config=_hash_config(model),
         tokenizer=hash_tokenizer(model.tokenizer),
         dtype=str(model.cfg.dtype).removeprefix("torch."),

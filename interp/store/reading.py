@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from upath import UPath
 
 from interp.files import Place, place
@@ -23,6 +23,8 @@ class Activations:
     """By hook name."""
     positions: tuple[str, ...]
     """Names along the position axis."""
+    logits: Shaped[torch.Tensor, "sample *kept"] | None = None
+    """What `extract` was asked to keep of the logits, as it was given."""
 
     @property
     def hooks(self) -> tuple[str, ...]:

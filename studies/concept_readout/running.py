@@ -1,6 +1,8 @@
 """Forward passes and generation under steering: many directions side by side in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,8 +10,11 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp.extract import BatchEdit, LogitReader, extract
 from interp.intervene import steer
 from interp.model import resid_post
+from interp.positions import Aligned
+from interp.store import Activations
 
 OPENINGS = (
     "Everyone could see it was a moment of",
@@ -29,12 +34,35 @@ NEW_TOKENS = 24
 """Length of the sample texts."""
 
 
-def _passes(
-    vectors: Float[np.ndarray, "n d"], rows: int
-) -> Iterator[tuple[slice, Float[torch.Tensor, "rows d"]]]:
-    for first in range(0, len(vectors), rows):
-        part = slice(first, first + rows)
-        yield part, torch.from_numpy(vectors[part]).float()
+def _copies(
+    model: TransformerBridge,
+    ids: list[int],
+    hooks: Sequence[str],
+    logits: LogitReader,
+    *,
+    edit: BatchEdit | None = None,
+    n: int = 1,
+    rows: int = 1,
+) -> Activations:
+    """Activations and what is kept of the logits at every token of n copies of a text."""
+    tokens = Aligned(ids, tuple(np.arange(len(ids))[:, None]))
+    read = extract(
+        model,
+        [tokens] * n,
+        hooks=hooks,
+        batch_size=rows,
+        edit=edit,
+        logits=logits,
+        progress=False,
+    )
+    assert isinstance(read, Activations)  # as there is no `out`
+    return read
+
+
+def _adding(model: TransformerBridge, block: int, vectors: Float[np.ndarray, "n d"]) -> BatchEdit:
+    """Adds each copy's own vector to the stream that leaves a block."""
+    added = torch.from_numpy(vectors).float()
+    return lambda rows: steer(model, {resid_post(block): added[rows]})
 
 
 def openings(
@@ -53,34 +81,37 @@ def openings(
     total = len(OPENINGS) * len(doses) * len(vectors)
     with tqdm(total=total, desc=f"steering at block {block}", unit="run") as bar:
         for opening in OPENINGS:
-            ids = model.tokenizer(opening, return_tensors="pt")["input_ids"]
+            ids = model.tokenizer(opening)["input_ids"]
             words, resting = _last(model, ids, read_block, tokens)
             for d, dose in enumerate(doses):
-                for part, added in _passes(dose * vectors, rows):
-                    with steer(model, {resid_post(block): added}):
-                        found, moved = _last(model, ids.expand(len(added), -1), read_block, tokens)
-                    logprob[part, d] += (found - words) / len(OPENINGS)
-                    stream[part, d] += (moved - resting) / len(OPENINGS)
-                    bar.update(len(added))
+                edit = _adding(model, block, dose * vectors)
+                steered, moved = _last(
+                    model, ids, read_block, tokens, edit=edit, n=len(vectors), rows=rows
+                )
+                logprob[:, d] += (steered - words) / len(OPENINGS)
+                stream[:, d] += (moved - resting) / len(OPENINGS)
+                bar.update(len(vectors))
     return logprob, stream
 
 
 def _last(
     model: TransformerBridge,
-    ids: Int[torch.Tensor, "rows token"],
+    ids: list[int],
     read_block: int | None,
     tokens: list[int],
-) -> tuple[Float[np.ndarray, "rows concepts"], Float[np.ndarray, "rows _"]]:
+    **copies: Any,
+) -> tuple[Float[np.ndarray, "n concepts"], Float[np.ndarray, "n _"]]:
     """Log-probabilities of the words after the last token, and its stream at `read_block`."""
-    hook = [] if read_block is None else [resid_post(read_block)]
-    with torch.no_grad():
-        logits, cache = model.run_with_cache(
-            ids.to(model.cfg.device), names_filter=hook, output_attentions=False, use_cache=False
-        )
-    words = logits[:, -1].double().log_softmax(dim=-1)[:, tokens].cpu().numpy()
+
+    def words(logits: torch.Tensor) -> torch.Tensor:
+        return logits[:, -1].double().log_softmax(dim=-1)[:, tokens]
+
+    hooks = [] if read_block is None else [resid_post(read_block)]
+    read = _copies(model, ids, hooks, words, **copies)
+    assert read.logits is not None
     if read_block is None:
-        return words, np.zeros((len(ids), 1))
-    return words, cache[hook[0]][:, -1].double().cpu().numpy()
+        return read.logits.numpy(), np.zeros((len(read.logits), 1))
+    return read.logits.numpy(), read.read(hooks[0])[:, -1].astype(np.float64)
 
 
 def losses(
@@ -93,28 +124,33 @@ def losses(
     """Rise of the texts' loss per token under each vector, and the stream's mean length there."""
     rise, lengths = np.zeros(len(vectors)), []
     for text in tqdm(texts, desc="loss on neutral texts", unit="text"):
-        ids = model.tokenizer(text, return_tensors="pt")["input_ids"][:, :NEUTRAL_TOKENS]
-        plain, cache = _loss(model, ids, [resid_post(block)])
-        lengths.append(float(cache[resid_post(block)][0, 1:].float().norm(dim=-1).mean()))
-        for part, added in _passes(vectors, max(1, rows // 4)):  # whole texts' logits are large
-            with steer(model, {resid_post(block): added}):
-                steered, _ = _loss(model, ids.expand(len(added), -1), [])
-            rise[part] += (steered - plain) / len(texts)
+        ids = model.tokenizer(text)["input_ids"][:NEUTRAL_TOKENS]
+        loss = partial(_loss, torch.tensor(ids))
+        plain = _copies(model, ids, [resid_post(block)], loss)
+        stream = torch.from_numpy(plain.read(resid_post(block)))
+        lengths.append(float(stream[0, 1:].norm(dim=-1).mean()))
+        steered = _copies(
+            model,
+            ids,
+            [],
+            loss,
+            edit=_adding(model, block, vectors),
+            n=len(vectors),
+            rows=max(1, rows // 4),  # whole texts' logits are large
+        )
+        assert plain.logits is not None and steered.logits is not None
+        rise += (steered.logits - plain.logits).numpy() / len(texts)
     return rise, float(np.mean(lengths))
 
 
 def _loss(
-    model: TransformerBridge, ids: Int[torch.Tensor, "rows token"], hooks: list[str]
-) -> tuple[Float[np.ndarray, " rows"], dict[str, torch.Tensor]]:
-    ids = ids.to(model.cfg.device)
-    with torch.no_grad():
-        logits, cache = model.run_with_cache(
-            ids, names_filter=hooks, output_attentions=False, use_cache=False
-        )
-    predicted, target = logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten()
-    each = torch.nn.functional.cross_entropy(predicted, target, reduction="none")
-    each = each.reshape(len(ids), -1)
-    return each.mean(dim=1).double().cpu().numpy(), {name: cache[name] for name in hooks}
+    ids: Int[torch.Tensor, " token"], logits: Float[torch.Tensor, "rows token vocabulary"]
+) -> Float[torch.Tensor, " rows"]:
+    """Mean loss per token of copies of a text."""
+    predicted = logits[:, :-1].float().flatten(0, 1)
+    target = ids[1:].to(logits.device).repeat(len(logits))
+    losses = torch.nn.functional.cross_entropy(predicted, target, reduction="none")
+    return losses.reshape(len(logits), -1).mean(dim=1).double()
 
 
 def generations(

@@ -15,6 +15,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,13 @@ from einops import einsum
 from jaxtyping import Float, Int
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp.extract import BatchEdit, extract
 from interp.intervene import intervening
 from interp.intervene.edits import Edit
+from interp.positions import Aligned
 from interp.probes.direction import mean_difference
 from interp.stats import grouped_folds, permutation_test, permute_groups
+from interp.store import Activations
 from studies.speaker_role.probing import Probing, Settings
 from studies.speaker_role.rendering import plain
 from studies.speaker_role.transcripts import Transcript
@@ -196,12 +200,14 @@ def losses(
     batch_size: int,
 ) -> tuple[float, Float[np.ndarray, " direction"]]:
     """The preference for the right name, and what each direction's ablation takes from it."""
-    plain, found, positions = preference(model, text, names), [], range(1, text.ids.shape[1])
-    for first in range(0, len(directions), batch_size):
-        rows = torch.from_numpy(directions[first : first + batch_size])
-        with intervening(model, {hook: _without(rows)}, positions=positions):
-            found.append(preference(model, text, names, rows=len(rows)))
-    return float(plain[0]), plain - np.concatenate(found)
+    axes, positions = torch.from_numpy(directions), range(1, text.ids.shape[1])
+
+    def edit(rows: np.ndarray) -> AbstractContextManager[None]:
+        return intervening(model, {hook: _without(axes[rows])}, positions=positions)
+
+    plain = preference(model, text, names)
+    edited = preference(model, text, names, edit=edit, n=len(directions), batch_size=batch_size)
+    return float(plain[0]), plain - edited
 
 
 def _without(directions: Float[torch.Tensor, "row d"]) -> Edit:
@@ -217,13 +223,25 @@ def _without(directions: Float[torch.Tensor, "row d"]) -> Edit:
     return edit
 
 
-@torch.no_grad()
 def preference(
-    model: TransformerBridge, text: Opening, names: Sequence[int], *, rows: int = 1
-) -> Float[np.ndarray, " row"]:
-    """Logit of the right name less that of the other, mean over tags, in copies of a text."""
-    device = model.cfg.device
-    ids, before = text.ids.expand(rows, -1).to(device), torch.from_numpy(text.before).to(device)
-    logits = model(ids, logits_to_keep=before)  # the vocabulary may outweigh the rest of the model
-    gap = (logits[..., names[1]] - logits[..., names[0]]).double().cpu().numpy()
-    return (np.where(text.speaker == 1, 1, -1) * gap).mean(axis=1)
+    model: TransformerBridge,
+    text: Opening,
+    names: Sequence[int],
+    *,
+    edit: BatchEdit | None = None,
+    n: int = 1,
+    batch_size: int = 1,
+) -> Float[np.ndarray, " n"]:
+    """Logit of the right name less that of the other, mean over tags, in n copies of a text."""
+    tags = Aligned(text.ids[0].tolist(), tuple(text.before[:, None]))
+    read = extract(
+        model,
+        [tags] * n,
+        hooks=(),
+        batch_size=batch_size,
+        edit=edit,
+        logits=lambda logits: (logits[..., names[1]] - logits[..., names[0]]).double(),
+        progress=False,
+    )
+    assert isinstance(read, Activations) and read.logits is not None
+    return (np.where(text.speaker == 1, 1, -1) * read.logits.numpy()).mean(axis=1)
