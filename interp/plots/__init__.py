@@ -3,8 +3,14 @@
 heatmap(values, ...)       a grid of scores, block by position
 lines(series, x, ...)      curves over blocks with their intervals
 depth_map(values, ...)     depths by positions
-score_map(grid, ...)       the same of an SMDS grid, with what survives
 depth_lines(series, ...)   curves over all depths
+score_map(grid, ...)       scores of an SMDS grid, with what survives
+order_map(grid, ...)       its scores against shuffled orders of categories
+left_out_map(grid, ...)    its R2 on categories that were left out
+reuse_map(grid, ...)       agreement of another position's map
+similarity_maps(...)       planes of all positions, compared
+roundness_lines(rings)     axis ratio of rings of categories over depths
+moved_lines(shares, ...)   how far patching moves a label, by depth
 circle(points, ...)        a predicted plane, coloured by a cyclic label
 agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
@@ -13,10 +19,19 @@ attention(model, ...)      attention patterns of one block
 """
 
 from interp.plots.curves import lines
-from interp.plots.depths import depth_lines, depth_map, score_map
+from interp.plots.depths import depth_lines, depth_map
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
+from interp.plots.smds import (
+    left_out_map,
+    moved_lines,
+    order_map,
+    reuse_map,
+    roundness_lines,
+    score_map,
+    similarity_maps,
+)
 from interp.plots.views import AttentionView, attention
 
 __all__ = [
@@ -27,8 +42,14 @@ __all__ = [
     "depth_lines",
     "depth_map",
     "heatmap",
+    "left_out_map",
     "lines",
+    "moved_lines",
+    "order_map",
+    "reuse_map",
+    "roundness_lines",
     "scatter",
     "scatter_grid",
     "score_map",
+    "similarity_maps",
 ]

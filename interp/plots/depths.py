@@ -13,7 +13,6 @@ from jaxtyping import Float
 from interp.plots.curves import lines
 from interp.plots.grid import heatmap
 from interp.plots.style import Number
-from interp.smds import SMDSGrid
 
 
 def depth_map(
@@ -41,37 +40,6 @@ def depth_map(
         row_title="depth",
         column_title=position_title,
         row_lines={f"{share} %": share / 100 * n_blocks for share in (25, 50, 75)},
-        **options,
-    )
-
-
-def score_map(
-    grid: SMDSGrid,
-    depths: Sequence[str],
-    positions: Sequence[str],
-    *,
-    title: str,
-    references: Mapping[str, Number],
-    **options: Any,
-) -> go.Figure:
-    """Scores of an SMDS grid under its first shape, with dots at cells that survive correction.
-
-    `references` are levels to hold the scores against, such as the null; the colours reach them.
-    Further options are those of `depth_map`.
-    """
-    scores = grid.score[..., 0]
-    return depth_map(
-        scores,
-        depths,
-        positions,
-        title=title,
-        colour_label="held-out score",
-        status=grid.status,
-        reference=references,
-        zmin=min(np.nanmin(scores), *references.values()),
-        zmax=max(np.nanmax(scores), *references.values()),
-        survivors=grid.survives(),
-        survivors_label="survives max-T correction at 5 %",
         **options,
     )
 

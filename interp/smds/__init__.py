@@ -1,13 +1,13 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
 from interp.smds.chain import ChainTest, chain_test
-from interp.smds.cycle import CycleTest, cycle_test
+from interp.smds.cycle import CycleTest, RivalTest, cycle_test
 from interp.smds.discovery import Discovery, discover
 from interp.smds.ellipse import Ellipse, Roundness, ellipse, roundness
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
-from interp.smds.patching import MovedShares, Patching
+from interp.smds.patching import MovedShares, Pairs, Patching
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
 from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
 from interp.smds.turning import Turning
@@ -21,7 +21,9 @@ __all__ = [
     "Ellipse",
     "LeaveOut",
     "MovedShares",
+    "Pairs",
     "Patching",
+    "RivalTest",
     "Roundness",
     "SMDSGrid",
     "Shape",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int, Shaped
 from scipy.stats import norm
 
 from interp.stats import (
@@ -50,6 +50,28 @@ def share_moved(
     partial = other - own * np.vdot(own, other).real / np.vdot(own, own).real
     moved = ((patched - receiver) * partial.conj()).real.sum(axis=-1)
     return np.asarray(moved / ((donor - receiver) * partial.conj()).real.sum())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts set apart in pairs, and the others."""
+
+    receivers: Int[np.ndarray, " pair"]
+    """Texts that are edited, by number; every one is of another group."""
+    donors: Int[np.ndarray, " pair"]
+    """Texts whose activations they get, of other groups again."""
+    training: Int[np.ndarray, " text"]
+    """Texts of all other groups."""
+
+    @classmethod
+    def draw(cls, groups: Shaped[np.ndarray, " text"], n: int, *, seed: int) -> "Pairs":
+        """At most n pairs, of no more than half of the groups, so that a map has texts to learn."""
+        names, first = np.unique(groups, return_index=True)
+        count = min(n, len(names) // 4)
+        # a stream of its own: other draws of the seed stay what they are without interventions
+        drawn = np.random.default_rng([seed, 2]).permutation(first)[: 2 * count]
+        training = np.flatnonzero(~np.isin(groups, groups[drawn]))
+        return cls(drawn[:count], drawn[count:], training)
 
 
 @dataclass(frozen=True)

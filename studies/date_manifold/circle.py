@@ -5,20 +5,30 @@ neighbours together: clusters of seasons or halves, an open chain, one axis, nam
 and compounds of those (`interp.smds.cycle_test`). Places within a category, such as the day within
 the month, are asked for apart (`interp.smds.within_category`): a word that knows its month alone
 predicts the date to R2 .98. Quantities that do not return, such as ages, are asked for their order
-instead (`interp.smds.chain_test`).
+instead (`interp.smds.chain_test`). Roundness is the axis ratio of the ring of category means beyond
+what a table of unrelated directions gives in any plane.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from interp.arrays import group_means
 from interp.claims import Claim, control, description, finding
-from interp.plots import agreement, circle
+from interp.plots import agreement, circle, roundness_lines
 from interp.report import Figure, Section, Table
-from interp.smds import CycleTest, chain_test, cycle_test, within_category
+from interp.smds import (
+    CycleTest,
+    RivalTest,
+    Roundness,
+    chain_test,
+    cycle_test,
+    roundness,
+    within_category,
+)
 from interp.study import Part, Subject
 from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import ALPHA, best_depth, detection, predictions, r2
@@ -29,6 +39,9 @@ ORDERS, WITHIN = 999, 499
 
 FEWEST = 4
 """Categories below which there is no order to test."""
+
+FEWEST_ROUND = 5
+"""Categories below which the level of a table cannot be told."""
 
 Cells = list[tuple[str, Float[np.ndarray, "n d"]]]
 
@@ -54,10 +67,17 @@ class Landmark:
 def landmark(subject: Subject, texts: Dataset, word: str, row: int) -> Landmark:
     """Held-out predictions at one cell."""
     cell = subject.activations_at(row)[texts.positions.index(word)]
-    kfold, left_out = (predictions(subject, texts, cell, left_out=out) for out in (False, True))
+    left_out = predictions(
+        subject,
+        texts,
+        cell,
+        groups=texts.category,
+        n_splits=len(np.unique(texts.category)),
+        standardise=False,
+    )
     recurring = texts.recurring
     by_label = predictions(subject, texts, cell, groups=texts.labels) if recurring else None
-    return Landmark(word, row, kfold, left_out, by_label)
+    return Landmark(word, row, predictions(subject, texts, cell), left_out, by_label)
 
 
 def landmarks(subject: Subject, texts: Dataset) -> Part:
@@ -193,17 +213,16 @@ def middle_cells(subject: Subject, texts: Dataset) -> dict[str, Cells]:
     return cells
 
 
-def by_fact(cells: Cells, texts: Dataset) -> tuple[Cells, Int[np.ndarray, " group"]]:
-    """Means over the texts of each group, which count once, and the groups' categories."""
-    _, first, member = np.unique(texts.groups, return_index=True, return_inverse=True)
-    return [(depth, group_means(X, member)) for depth, X in cells], texts.category[first]
-
-
 def category_order(subject: Subject, texts: Dataset) -> Part:
     """Do categories lie beside their neighbours, and all of them on a circle or a line?"""
     if texts.period is None:
         return Part(claims=[_in_order(subject, texts, word) for word in texts.landmarks])
-    tests = {} if texts.lacking else _cycle_tests(subject, texts)
+    cells, options = subject.ask(middle_cells), _order_test(subject, texts)
+    tests = (
+        {}
+        if texts.lacking
+        else {word: cycle_test(cells[word], n_within=WITHIN, **options) for word in texts.landmarks}
+    )
     claims = [
         _cyclic(texts, word, tests.get(word), circle=circle)
         for word in texts.landmarks
@@ -211,108 +230,88 @@ def category_order(subject: Subject, texts: Dataset) -> Part:
     ]
     if not tests:
         return Part(claims=claims)
-    table = pd.concat([test.table() for test in tests.values()], keys=tests, names=["word", None])
-    table = table.reset_index(level=0).reset_index(drop=True)
+    table = pd.concat([test.table().assign(word=word) for word, test in tests.items()])
+    table = table[["word", *table.columns.drop("word")]].reset_index(drop=True)
     caption = (
         f"p of refusing each rival of a circle of {texts.category_noun}s, at every depth from 25 "
         "to 75 %, corrected over those depths. A circle needs all of them at one depth. The share "
         f"is that of the squared distances of the {texts.category_noun} means in the circle's "
         f"plane; unrelated directions have {2 / (len(texts.categories) - 1):.2f}."
     )
-    largest = {
-        f"circle at {word}, largest p": float(test.largest_p(circle=True).min())
-        for word, test in tests.items()
-    }
+    largest = {word: float(test.largest_p(circle=True).min()) for word, test in tests.items()}
     return Part(
         claims=claims,
         sections=[Section(f"{subject.name}: is it a circle?", [Table(table, caption)])],
         tables={"cycle": table.assign(model=subject.name)},
-        row=largest,
+        row={f"circle at {word}, largest p": p for word, p in largest.items()},
     )
 
 
-def _cycle_tests(subject: Subject, texts: Dataset) -> dict[str, CycleTest]:
-    tests = {}
-    for word, cells in subject.ask(middle_cells).items():
-        means, category = by_fact(cells, texts)
-        tests[word] = cycle_test(
-            means,
-            category,
-            names=texts.written(texts.source),
-            n_categories=len(texts.categories),
-            n_orders=ORDERS,
-            n_within=WITHIN,
-            seed=subject.config.seed,
-        )
-    return tests
+def _order_test(subject: Subject, texts: Dataset) -> dict[str, Any]:
+    return {
+        "category": texts.category,
+        "groups": texts.groups,
+        "names": texts.written(texts.source),
+        "n_categories": len(texts.categories),
+        "n_orders": ORDERS,
+        "seed": subject.config.seed,
+    }
 
 
 def _cyclic(texts: Dataset, word: str, test: CycleTest | None, *, circle: bool) -> Claim:
     """One of two findings about a word: neighbours are alike, or all lie on a circle."""
-    noun, many = texts.category_noun, f"{texts.category_noun}s"
-    question = f"Do the {many} lie on a circle?"
-    statement = (
+    many = f"{texts.category_noun}s"
+    claim = partial(
+        finding,
+        f"Do the {many} lie on a circle?",
         f"At {word} the {many} lie on a circle."
         if circle
-        else f"At {word} neighbouring {many} are alike, as no single rival explains."
+        else f"At {word} neighbouring {many} are alike, as no single rival explains.",
+        exchange=f"{texts.category_noun} ({len(texts.categories)}: all there are)",
+        primary=circle and word == texts.source,
     )
-    exchange = f"{noun} ({len(texts.categories)}: all there are)"
-    primary = circle and word == texts.source
     if test is None:
-        return finding(
-            question, statement, tests={}, exchange=exchange, needs=texts.lacking, primary=primary
-        )
+        return claim(tests={}, needs=texts.lacking)
     depth = test.best(circle=circle)
-    return finding(
-        question,
-        statement,
-        primary=primary,
-        estimate=float(test.share[depth]),
-        unit=f"of the squared distances of {noun} means lie in the circle's plane at "
-        f"{test.depths[depth]}",
-        null=f"a lookup table has {2 / (len(texts.categories) - 1):.2f}; each rival by its own "
-        f"orders of the {many}",
-        exchange=exchange,
-        selection=f"the depth, of {len(test.depths)}: each p is corrected over them (max-T)",
-        tests={
-            name: (float(test.p[name][depth]), test.floor[name])
-            for name in test.rival_names(circle=circle)
-        },
+    return claim(
+        **_ordered(texts, test, depth, "lie in the circle's plane", 2),
+        tests=test.tests(depth, test.rival_names(circle=circle)),
         controls={"p of being open at some break": float(test.closed[depth])} if circle else {},
     )
 
 
 def _in_order(subject: Subject, texts: Dataset, word: str) -> Claim:
     """The one finding about a quantity that does not return."""
-    noun, many, count = texts.category_noun, f"{texts.category_noun}s", len(texts.categories)
-    question = "Is it a line or a lookup table?"
-    statement = f"At {word} the {many} lie in their order, as no lookup table or sorts explain."
-    exchange = f"{noun} ({count})"
+    many, count = f"{texts.category_noun}s", len(texts.categories)
+    claim = partial(
+        finding,
+        "Is it a line or a lookup table?",
+        f"At {word} the {many} lie in their order, as no lookup table or sorts explain.",
+        exchange=f"{texts.category_noun} ({count})",
+    )
     few = "" if count >= FEWEST else f"{FEWEST} {many}"
     if missing := few or texts.lacking:
-        return finding(question, statement, tests={}, exchange=exchange, needs=missing)
-    means, category = by_fact(subject.ask(middle_cells)[word], texts)
-    test = chain_test(
-        means,
-        category,
-        names=texts.written(texts.source),
-        n_categories=count,
-        n_orders=ORDERS,
-        seed=subject.config.seed,
-    )
+        return claim(tests={}, needs=missing)
+    test = chain_test(subject.ask(middle_cells)[word], **_order_test(subject, texts))
     depth = test.best()
-    return finding(
-        question,
-        statement,
-        estimate=float(test.share[depth]),
-        unit=f"of the squared distances of {noun} means lie along their order at "
-        f"{test.depths[depth]}",
-        null=f"a lookup table has {1 / (count - 1):.2f}; each rival by its own orders of the "
-        f"{many}",
-        exchange=exchange,
-        selection=f"the depth, of {len(test.depths)}: each p is corrected over them (max-T)",
-        tests={name: (float(p[depth]), test.floor[name]) for name, p in test.p.items()},
+    return claim(
+        **_ordered(texts, test, depth, "lie along their order", 1), tests=test.tests(depth)
     )
+
+
+def _ordered(
+    texts: Dataset, test: RivalTest, depth: int, lie: str, dimensions: int
+) -> dict[str, Any]:
+    """The estimate of a test of order at its best depth."""
+    table = dimensions / (len(texts.categories) - 1)
+    return {
+        "estimate": float(test.share[depth]),
+        "unit": f"of the squared distances of {texts.category_noun} means {lie} at "
+        f"{test.depths[depth]}",
+        "null": f"a lookup table has {table:.2f}; each rival by its own orders of the "
+        f"{texts.category_noun}s",
+        "selection": f"the depth, of {len(test.depths)}: each p is corrected over them (max-T)",
+    }
 
 
 def within(subject: Subject, texts: Dataset) -> Part:
@@ -357,4 +356,50 @@ def _within(subject: Subject, texts: Dataset, word: str) -> Claim:
         selection=f"the depth, of {len(result.depths)}: p is corrected over them (max-T)",
         tests={f"the {noun} alone": (float(result.p("number")[depth]), test.floor)},
         controls={"p of the place on the circle": float(np.nanmin(result.p("arc")))},
+    )
+
+
+# --- roundness -----------------------------------------------------------------------------------
+
+
+def ring(subject: Subject, texts: Dataset) -> Part:
+    """How round is the ring of categories?"""
+    cyclic = texts.geometry.name == "circular" and texts.period is not None
+    if not cyclic or len(texts.categories) < FEWEST_ROUND or texts.lacking:
+        return Part()
+    places = [texts.positions.index(word) for word in texts.landmarks]
+    rings = roundness(
+        (activations[places] for _, activations in subject.activations()),
+        texts.category,
+        positions=texts.landmarks,
+        n_categories=len(texts.categories),
+        seed=subject.config.seed,
+    )
+    row = subject.row_at(subject.config.depth)
+    ratios = dict(zip(texts.landmarks, rings.ratio[row], strict=True))
+    table = rings.table(subject.depths).rename(columns={"position": "word"})
+    title = f"Roundness of the ring of {texts.category_noun}s"
+    figure = Figure(
+        roundness_lines(rings, subject.depths, title=title),
+        f"Axis ratio of the ring of {texts.category_noun} means, less what a table of unrelated "
+        "directions has in any plane. Bands reach down to what it is at least, at 95 %.",
+    )
+    return Part(
+        claims=[_round(texts, word, rings, row, subject.depths[row]) for word in texts.landmarks],
+        sections=[Section(f"{subject.name}: is the ring round?", [figure])],
+        tables={"roundness": table.assign(model=subject.name)},
+        row={f"axis ratio at {word}": ratio for word, ratio in ratios.items()},
+    )
+
+
+def _round(texts: Dataset, word: str, rings: Roundness, row: int, depth: str) -> Claim:
+    column = rings.positions.index(word)
+    return description(
+        "Is the figure rigid, and is it round?",
+        f"How round the ring of {texts.category_noun}s is at {word}, beyond what a table would be.",
+        estimate=rings.ratio[row, column],
+        unit=f"minor over major axis at {depth}",
+        null="unrelated directions, whose level in any plane is taken off: a table has 0",
+        exchange=f"none: the {len(texts.categories)} {texts.category_noun}s are all there are",
+        controls={"at least (95 %, of the table's scatter)": rings.lower[row, column]},
     )

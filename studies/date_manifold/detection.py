@@ -7,6 +7,10 @@ For each cell of blocks x words:
 (b) the score when the order of the categories (months) is shuffled: a lookup table of months fits
     any order as well;
 (c) leave one category out: only a geometry says where a month lies that was never fitted.
+
+Experiment 4 scores a projection with orthonormal rows, which may turn but not stretch. Its score
+falls with every nuisance dimension of the activations, so a low one does not make a figure less
+round: roundness is measured by itself.
 """
 
 from collections.abc import Sequence
@@ -15,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from interp.claims import Claim, description
 from interp.numerals import listed
-from interp.plots import depth_lines, depth_map, score_map
+from interp.plots import depth_lines, left_out_map, order_map, score_map
 from interp.report import Block, Figure, Section, Table
 from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, smds_grid
 from interp.study import Part, Subject
@@ -63,28 +67,18 @@ def lookup(subject: Subject, texts: Dataset, **options: Any) -> SMDSGrid:
 
 
 def predictions(
-    subject: Subject,
-    texts: Dataset,
-    cell: Float[np.ndarray, "n d"],
-    *,
-    left_out: bool = False,
-    labels: Float[np.ndarray, " n"] | None = None,
-    groups: Shaped[np.ndarray, " n"] | None = None,
+    subject: Subject, texts: Dataset, cell: Float[np.ndarray, "n d"], **options: Any
 ) -> Float[np.ndarray, "n k"]:
-    """Held-out coordinates: folds by the dataset's groups or others, or one category left out at a
-    time."""
+    """Held-out coordinates of one cell, with options of `heldout_predictions`."""
     config = subject.config
-    return heldout_predictions(
-        cell,
-        texts.labels if labels is None else labels,
-        texts.category if left_out else texts.groups if groups is None else groups,
-        shape=texts.geometry,
-        period=texts.period,
-        n_splits=len(np.unique(texts.category)) if left_out else config.folds,
-        seed=config.seed,
-        alpha=config.alpha,
-        standardise=config.in_detection and not left_out,
-    )
+    design = texts.design | {
+        "shape": texts.geometry,
+        "n_splits": config.folds,
+        "seed": config.seed,
+        "alpha": config.alpha,
+        "standardise": config.in_detection,
+    }
+    return heldout_predictions(cell, **design | options)
 
 
 def r2(predicted: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> float:
@@ -181,31 +175,31 @@ def cells(subject: Subject, texts: Dataset) -> Part:
     smeared = [] if texts.distractor is None else [_smeared(subject, texts, texts.distractor)]
     return Part(
         claims=[_survivors(subject, texts), *smeared],
-        sections=[Section(title, [figure, _by_word(texts, table)])],
+        sections=[Section(title, [figure, _by_word(subject, texts, detected.grid)])],
         tables={"cells": table},
         words=[_carrying(subject, texts)],
     )
 
 
-def _by_word(texts: Dataset, table: pd.DataFrame) -> Table:
-    rows = []
-    for word in texts.positions:
-        cells = table[table.word == word].reset_index()
-        cell = cells.loc[cells.score.idxmax() if cells.score.notna().any() else 0]
-        row = {
-            "word": word,
-            "surviving depths": f"{cells.survives.sum()} of {(cells.status == 'ok').sum()}",
-            "best depth": cell.depth,
-            "score": cell.score,
-            "z": cell.z,
-            "family-wise p": cell.p_family,
-            "R2": cell.kfold_r2,
-            f"R2, {texts.category_noun} left out": cell.left_out_r2,
-        }
-        if "kfold_error" in cell:
-            row[f"error ({texts.unit})"] = cell.kfold_error
-        rows.append(row)
-    return Table(pd.DataFrame(rows), "Every word at the depth where its score is highest.")
+def _by_word(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Table:
+    peaks = grid.peaks(texts.positions, depths=subject.depths)
+    count = zip(peaks.survive, peaks.defined, strict=True)
+    peaks["surviving depths"] = [f"{survive} of {defined}" for survive, defined in count]
+    names = {
+        "position": "word",
+        "surviving depths": "surviving depths",
+        "depth": "best depth",
+        "score": "score",
+        "z": "z",
+        "p_family": "family-wise p",
+        "kfold_r2": "R2",
+        "left_out_r2": f"R2, {texts.category_noun} left out",
+        "kfold_error": f"error ({texts.unit})",
+    }
+    shown = peaks[[name for name in names if name in peaks]].rename(columns=names)
+    return Table(
+        shown.reset_index(drop=True), "Every word at the depth where its score is highest."
+    )
 
 
 def _survivors(subject: Subject, texts: Dataset) -> Claim:
@@ -264,20 +258,11 @@ def lookup_table(subject: Subject, texts: Dataset) -> Part:
 
 
 def _order(subject: Subject, texts: Dataset) -> Figure:
-    grid, noun = subject.ask(detection).grid, texts.category_noun
-    order = grid.against["order"]
-    figure = depth_map(
-        order.z,
-        title=f"Does the order of the {noun}s matter?",
-        colour_label=f"z against {len(grid.controls['order'])} shuffled orders",
-        status=grid.status,
-        midpoint=0,
-        survivors=order.p <= ALPHA,
-        survivors_label="beats shuffled orders, p <= .05 per cell, uncorrected",
-        **axes(subject, texts),
-    )
+    noun = texts.category_noun
+    title = f"Does the order of the {noun}s matter?"
+    grid = subject.ask(detection).grid
     return Figure(
-        figure,
+        order_map(grid, "order", title=title, **axes(subject, texts)),
         f"The score under the true order of the {noun}s, in standard deviations of the score under "
         "shuffled orders: a lookup table fits every order alike and stays near 0.",
     )
@@ -285,22 +270,10 @@ def _order(subject: Subject, texts: Dataset) -> Figure:
 
 def _left_out(subject: Subject, texts: Dataset) -> Figure:
     detected, category = subject.ask(detection), texts.category_noun
-    left = detected.left_out
-    figure = depth_map(
-        np.clip(left.r2, -1, 1),
-        title=f"A {category} that was never fitted: leave-one-{category}-out R2",
-        colour_label="R2 (below -1 drawn as -1)",
-        status=detected.grid.status,
-        midpoint=0,
-        zmin=-1,
-        zmax=1,
-        reference={f"one-hot {category}": max(-1.0, detected.lookup_left_out)},
-        survivors=left.test.survives() & (left.r2 > 0),
-        survivors_label="above 0, and survives max-T correction at 5 %",
-        **axes(subject, texts),
-    )
+    title = f"A {category} that was never fitted: leave-one-{category}-out R2"
+    level = {f"one-hot {category}": detected.lookup_left_out}
     return Figure(
-        figure,
+        left_out_map(detected.grid, title=title, references=level, **axes(subject, texts)),
         f"Each {category} is placed by a map fitted on the others: above 0 the {texts.quantity} is "
         f"read off a {texts.noun}, at or below 0 {category}s are looked up.",
     )
@@ -324,6 +297,38 @@ def _curves(subject: Subject, texts: Dataset) -> Figure:
         },
     )
     return Figure(figure, "The landmarks; below -1 a curve leaves the picture.")
+
+
+def rigidity(subject: Subject, texts: Dataset) -> Part:
+    """Is the figure rigid?"""
+    fit = {"orthonormal": True, "standardise": subject.config.in_geometry}
+    grid = score(subject, texts, "rigidity", **fit)
+    level = lookup(subject, texts, **fit).score.item()
+    row, source = subject.row_at(subject.config.depth), texts.positions.index(texts.source)
+    rigid = description(
+        "Is the figure rigid, and is it round?",
+        f"What a projection that cannot stretch finds of the {texts.quantity} at {texts.source}.",
+        estimate=grid.score[row, source, 0],
+        unit=f"orthonormal held-out score at {subject.depths[row]}",
+        null=grid.in_words(row, source),
+        controls={
+            "ridge regression": subject.ask(detection).grid.score[row, source, 0],
+            f"one-hot {texts.category_noun}, orthonormal": level,
+        },
+    )
+    heat = Figure(
+        scores(subject, texts, grid, "Score of an orthonormal projection", lookup=level),
+        "A projection that may turn but not stretch or weigh features against their noise: the "
+        "figure must stand out from the activations as they are. Low scores are no sign of an "
+        "ellipse; a perfect circle beside twenty nuisance dimensions scores .40 here.",
+    )
+    table = cell_table(subject, texts, grid).drop(columns="null_sd")
+    return Part(
+        claims=[rigid],
+        sections=[Section(f"{subject.name}: is the figure rigid?", [heat])],
+        tables={"rigidity": table.rename(columns={"score": "orthonormal_score"})},
+        row={f"orthonormal score at {texts.source}": grid.score[row, source, 0]},
+    )
 
 
 # --- the report ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which figure, in which plane, and whose label: experiments 2 to 4, shapes and binding.
+"""Planes, reuse, shapes and binding: in which plane, as which figure, and whose label.
 
 2. *Planes*: at one depth the pattern of every word (how its activations move with the ideal
    coordinates) is compared with that of every other by principal angles, corrected by how well each
@@ -9,41 +9,31 @@
    source's own frame, against maps fitted to permuted labels. The score does not judge it: it
    allows any rotation, and a word whose plane merely leans towards the noise of the map passes its
    permutation test.
-4. *Rigidity*: the score of a projection with orthonormal rows, which may turn but not stretch. It
-   falls with every nuisance dimension of the activations, so a low score does not make a figure
-   less round. *Roundness* is therefore measured by itself, as the axis ratio of the ring of
-   category means beyond what a table of unrelated directions gives in any plane.
-5. *Shapes*: each shape is held to its own null on the same folds, and the best is compared with
-   every other, fitted anew on resampled groups (`interp.smds.discover`).
-6. *Binding*: the text names two people with a label each and returns to one of them. Every word is
-   scored for both labels: a bag of labels serves both alike, recall serves the one that was asked
-   for.
-"""
 
-from typing import Any
+*Shapes*: each shape is held to its own null on the same folds, and the best is compared with every
+other, fitted anew on resampled groups (`interp.smds.discover`). *Binding*: the text names two
+people with a label each and returns to one of them. Every word is scored for both labels: a bag of
+labels serves both alike, recall serves the one that was asked for.
+"""
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from interp.claims import Claim, description, finding
-from interp.plots import depth_lines, depth_map, heatmap
+from interp.plots import depth_lines, reuse_map, similarity_maps
 from interp.report import Figure, Section, Table
 from interp.smds import (
     Discovery,
-    Ellipse,
     Shape,
     SMDSGrid,
     SubspaceSimilarity,
     discover,
-    ellipse,
     subspace_similarity,
 )
-from interp.smds.category_gram import category_gram
 from interp.study import Part, Subject
 from studies.date_manifold.data import NOUNS, Dataset
 from studies.date_manifold.detection import (
-    ALPHA,
     axes,
     cell_table,
     detection,
@@ -53,9 +43,6 @@ from studies.date_manifold.detection import (
     score,
     scores,
 )
-
-FEWEST = 5
-"""Categories below which the level of a table cannot be told."""
 
 
 def at_depth(subject: Subject, _: Dataset) -> Float[np.ndarray, "word n d"]:
@@ -131,28 +118,11 @@ def _same_plane(
 def _plane_figures(
     subject: Subject, texts: Dataset, similarity: SubspaceSimilarity, pair: tuple[int, int]
 ) -> list[Figure]:
-    common: dict[str, Any] = {
-        "row_labels": texts.positions,
-        "column_labels": texts.positions,
-        "status": similarity.pair_status,
-        "boxed": (pair, pair[::-1]),
-        "zmin": 0,
-        "zmax": 1,
-    }
-    corrected = heatmap(
-        similarity.corrected,
-        title=f"Shared plane of the {texts.quantity} at {_depth(subject)}",
-        colour_label="similarity, corrected",
-        survivors=(similarity.p_family <= ALPHA) & np.isfinite(similarity.corrected),
-        survivors_label="above permuted labels, max-T at 5 %",
-        **common,
+    titles = (
+        f"Shared plane of the {texts.quantity} at {_depth(subject)}",
+        f"For comparison: |cosine| of the decoders' weights at {_depth(subject)}",
     )
-    cosine = heatmap(
-        similarity.weight_cosine,
-        title=f"For comparison: |cosine| of the decoders' weights at {_depth(subject)}",
-        colour_label="|cosine|",
-        **common,
-    )
+    corrected, cosine = similarity_maps(similarity, texts.positions, titles=titles, pair=pair)
     between = f"{texts.source} and {texts.destination}"
     return [
         Figure(
@@ -196,14 +166,12 @@ def reuse(subject: Subject, texts: Dataset) -> Part:
     )
     title = f"{subject.name}: is the map of {texts.source} reused?"
     figures = [_agreement(subject, texts, grid), heat, _borrowed(subject, texts, grid, level)]
-    agreement = table[(table.depth == _depth(subject)) & (table.word == texts.destination)]
+    assert grid.reuse is not None
     return Part(
         claims=[_reused(subject, texts, grid, cell, level)],
         sections=[Section(title, figures)],
         tables={"reuse": table},
-        row={
-            f"map of {texts.source} at {texts.destination}: agreement": agreement.agreement.item()
-        },
+        row={f"map of {texts.source} at {texts.destination}: agreement": grid.reuse.observed[cell]},
     )
 
 
@@ -237,21 +205,9 @@ def _reused(
 
 
 def _agreement(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Figure:
-    assert grid.reuse is not None
-    figure = depth_map(
-        grid.reuse.observed,
-        title=f"Is the map of {texts.source} reused?",
-        colour_label="cosine with the truth",
-        status=grid.status,
-        midpoint=0,
-        zmin=-1,
-        zmax=1,
-        survivors=grid.reuse.survives(),
-        survivors_label="above maps of permuted labels, max-T at 5 %",
-        **axes(subject, texts),
-    )
+    title = f"Is the map of {texts.source} reused?"
     return Figure(
-        figure,
+        reuse_map(grid, title=title, **axes(subject, texts)),
         f"Predictions of the map of {texts.source} at every other word, held out, against the "
         "truth in that map's own frame: 1 is the same map, 0 another plane, below 0 the same plane "
         "turned round.",
@@ -280,102 +236,6 @@ def _borrowed(subject: Subject, texts: Dataset, grid: SMDSGrid, level: float) ->
         figure,
         f"The distance of the two {destination} curves is what {destination} holds but the map of "
         f"{source} does not read.",
-    )
-
-
-# --- experiment 4 --------------------------------------------------------------------------------
-
-
-def rigidity(subject: Subject, texts: Dataset) -> Part:
-    """Is the figure rigid, and is it round?"""
-    fit = {"orthonormal": True, "standardise": subject.config.in_geometry}
-    grid = score(subject, texts, "rigidity", **fit)
-    level = lookup(subject, texts, **fit).score.item()
-    row, source = subject.row_at(subject.config.depth), texts.positions.index(texts.source)
-    rigid = description(
-        "Is the figure rigid, and is it round?",
-        f"What a projection that cannot stretch finds of the {texts.quantity} at {texts.source}.",
-        estimate=grid.score[row, source, 0],
-        unit=f"orthonormal held-out score at {_depth(subject)}",
-        null=grid.in_words(row, source),
-        controls={
-            "ridge regression": subject.ask(detection).grid.score[row, source, 0],
-            f"one-hot {texts.category_noun}, orthonormal": level,
-        },
-    )
-    heat = Figure(
-        scores(subject, texts, grid, "Score of an orthonormal projection", lookup=level),
-        "A projection that may turn but not stretch or weigh features against their noise: the "
-        "figure must stand out from the activations as they are. Low scores are no sign of an "
-        "ellipse; a perfect circle beside twenty nuisance dimensions scores .40 here.",
-    )
-    table = cell_table(subject, texts, grid).drop(columns="null_sd")
-    ring = _roundness(subject, texts)
-    title = f"{subject.name}: is the figure rigid, and is it round?"
-    return Part(
-        claims=[rigid, *ring.claims],
-        sections=[Section(title, [heat, *(block for s in ring.sections for block in s.body)])],
-        tables={"rigidity": table.rename(columns={"score": "orthonormal_score"}), **ring.tables},
-        row={f"orthonormal score at {texts.source}": grid.score[row, source, 0], **ring.row},
-    )
-
-
-def _roundness(subject: Subject, texts: Dataset) -> Part:
-    cyclic = texts.geometry.name == "circular" and texts.period is not None
-    if not cyclic or len(texts.categories) < FEWEST or texts.lacking:
-        return Part()
-    rings, row = _rings(subject, texts), subject.row_at(subject.config.depth)
-    table = pd.DataFrame(
-        {"model": subject.name, "depth": depth, "word": word, "ratio": r.ratio, "at_least": r.lower}
-        for word, of in rings.items()
-        for depth, r in zip(subject.depths, of, strict=True)
-    )
-    return Part(
-        claims=[_round(subject, texts, word, of[row]) for word, of in rings.items()],
-        sections=[Section("", [_ratios(subject, texts, table)])],
-        tables={"roundness": table},
-        row={f"axis ratio at {word}": of[row].ratio for word, of in rings.items()},
-    )
-
-
-def _rings(subject: Subject, texts: Dataset) -> dict[str, list[Ellipse]]:
-    """The ring of category means of source and destination at every depth."""
-    rings: dict[str, list[Ellipse]] = {word: [] for word in texts.landmarks}
-    for _, activations in subject.activations():
-        for word, of in rings.items():
-            cell = activations[texts.positions.index(word)]
-            gram = category_gram(cell, texts.category, len(texts.categories)).distances
-            of.append(ellipse(gram, seed=subject.config.seed))
-    return rings
-
-
-def _round(subject: Subject, texts: Dataset, word: str, ring: Ellipse) -> Claim:
-    return description(
-        "Is the figure rigid, and is it round?",
-        f"How round the ring of {texts.category_noun}s is at {word}, beyond what a table would be.",
-        estimate=ring.ratio,
-        unit=f"minor over major axis at {_depth(subject)}",
-        null="unrelated directions, whose level in any plane is taken off: a table has 0",
-        exchange=f"none: the {len(texts.categories)} {texts.category_noun}s are all there are",
-        controls={"at least (95 %, of the table's scatter)": ring.lower},
-    )
-
-
-def _ratios(subject: Subject, texts: Dataset, table: pd.DataFrame) -> Figure:
-    rings = {word: table[table.word == word] for word in texts.landmarks}
-    figure = depth_lines(
-        {word: ring.ratio.to_numpy() for word, ring in rings.items()},
-        subject.depths,
-        title=f"Roundness of the ring of {texts.category_noun}s",
-        y_title="minor over major axis",
-        y_range=(0, 1.05),
-        bands={w: (r.at_least.to_numpy(), r.ratio.to_numpy()) for w, r in rings.items()},
-        references={"circle": 1, "a line, or no ring": 0},
-    )
-    return Figure(
-        figure,
-        f"Axis ratio of the ring of {texts.category_noun} means, less what a table of unrelated "
-        "directions has in any plane. Bands reach down to what it is at least, at 95 %.",
     )
 
 
@@ -482,8 +342,9 @@ def binding(subject: Subject, texts: Dataset) -> Part:
         asked_r2=asked.kfold_r2,
         other_r2=other.kfold_r2,
     )
-    at_destination = table[table.word == texts.destination]
-    cell = at_destination[at_destination.depth == _depth(subject)]
+    column = texts.positions.index(texts.destination)
+    r2 = {"asked": subject.ask(detection).kfold_r2[:, column], "other": grid.kfold_r2[:, column]}
+    row = subject.row_at(subject.config.depth)
     return Part(
         claims=[_recalled(subject, texts, grid)],
         sections=[
@@ -492,14 +353,14 @@ def binding(subject: Subject, texts: Dataset) -> Part:
                 [
                     _whose(subject, texts, subject.ask(detection).grid, "asked"),
                     _whose(subject, texts, grid, "other"),
-                    _both(subject, texts, at_destination),
+                    _both(subject, texts, r2),
                 ],
             )
         ],
         tables={"binding": table},
         row={
-            f"R2 of the asked {texts.quantity} at {texts.destination}": cell.asked_r2.item(),
-            f"R2 of the other {texts.quantity} at {texts.destination}": cell.other_r2.item(),
+            f"R2 of the {whose} {texts.quantity} at {texts.destination}": of[row]
+            for whose, of in r2.items()
         },
     )
 
@@ -509,9 +370,7 @@ def _recalled(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Claim:
     cell = (subject.row_at(subject.config.depth), texts.positions.index(texts.destination))
     activations, quantity = subject.ask(at_depth)[cell[1]], texts.quantity
     asked = r2(predictions(subject, texts, activations), texts.ideal())
-    other = r2(
-        predictions(subject, texts, activations, labels=texts.other), texts.ideal(texts.other)
-    )
+    other = r2(predictions(subject, texts, activations, y=texts.other), texts.ideal(texts.other))
     p = subject.ask(detection).grid.test.p_family[*cell, 0]
     return description(
         "Is it recalled, or is it a bag of labels?",
@@ -538,9 +397,9 @@ def _whose(subject: Subject, texts: Dataset, grid: SMDSGrid, whose: str) -> Figu
     )
 
 
-def _both(subject: Subject, texts: Dataset, at_destination: pd.DataFrame) -> Figure:
+def _both(subject: Subject, texts: Dataset, r2: dict[str, Float[np.ndarray, " depth"]]) -> Figure:
     figure = depth_lines(
-        {name: at_destination[f"{name}_r2"].to_numpy() for name in ("asked", "other")},
+        r2,
         subject.depths,
         title=f"Two people's {texts.quantity}s at {texts.destination}",
         y_title="held-out R2",

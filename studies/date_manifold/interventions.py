@@ -13,8 +13,8 @@ unedited activations come from the store.
    planes fitted to labels dealt to other texts, stretched to the same size.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +23,15 @@ from einops import rearrange
 from jaxtyping import Complex, Float, Int
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.batch import padded_batch
 from interp.claims import Claim, description
+from interp.extract import BatchEdit, extract
 from interp.intervene import patch, steer
-from interp.model import padding_id, pattern
+from interp.model import pattern
 from interp.plots import attention as attention_view
-from interp.plots import lines
-from interp.positions import Aligned, align
+from interp.plots import moved_lines
+from interp.positions import align
 from interp.report import Figure, Section, Table
-from interp.smds import MovedShares, Patching, SupervisedMDS, Turning
+from interp.smds import MovedShares, Pairs, Patching, SupervisedMDS, Turning
 from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
 from interp.stats import permute_groups
 from interp.store import Store
@@ -55,32 +55,7 @@ TURNED, TURNED_BY_OTHERS = 16, 4
 """Receivers that are turned in the label's own plane, and in each of the other planes: these are
 many, and each costs two runs of every receiver."""
 
-Edit = Callable[[slice], AbstractContextManager[None]]
-"""Opens the intervention for these places of the texts that run."""
-
 # --- edited runs ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Texts set apart, and the others."""
-
-    receivers: Int[np.ndarray, " pair"]
-    """Texts that are edited; every one is of another group."""
-    donors: Int[np.ndarray, " pair"]
-    """Texts whose activations they get, of other groups again."""
-    training: Int[np.ndarray, " text"]
-    """Texts of all other groups."""
-
-
-def draw_pairs(texts: Dataset, n: int, *, seed: int) -> Pairs:
-    """At most n pairs, of no more than half of the groups, so that the map has texts to learn."""
-    names, first = np.unique(texts.groups, return_index=True)
-    count = min(n, len(names) // 4)
-    # a stream of its own: the study's other draws stay what they are without interventions
-    drawn = np.random.default_rng([seed, 2]).permutation(first)[: 2 * count]
-    training = np.flatnonzero(~np.isin(texts.groups, texts.groups[drawn]))
-    return Pairs(drawn[:count], drawn[count:], training)
 
 
 class Reader:
@@ -98,9 +73,8 @@ class Reader:
         alpha: float | int,
         batch_size: int,
     ):
-        self.model, self.store, self.row, self.batch_size = model, store, row, batch_size
-        self.words = tuple(texts.marks)
-        self.samples, self.destination = texts.samples, texts.destination
+        self.model, self.store, self.texts = model, store, texts
+        self.row, self.batch_size = row, batch_size
         self.stored = self.activations(row, texts.destination)
         self.map = SupervisedMDS(texts.shape, alpha=alpha, period=texts.period)
         self.map.fit(self.stored[training], texts.labels[training])
@@ -114,43 +88,26 @@ class Reader:
         x, y = self.map.transform(activations).T
         return x + 1j * y
 
-    def align(self, texts: Int[np.ndarray, " n"]) -> list[Aligned]:
-        """Tokens of the texts, and of source, destination and distractor in them."""
-        return align(self.model.tokenizer, [self.samples[t] for t in texts], self.words)
-
-    def places(self, texts: Int[np.ndarray, " n"], word: str) -> Int[np.ndarray, "n 1"]:
+    def places(self, rows: Int[np.ndarray, " n"], word: str) -> Int[np.ndarray, "n 1"]:
         """Position of the word's last token in each text."""
-        column = self.words.index(word)
-        return np.array([[aligned.tokens[column][-1]] for aligned in self.align(texts)])
+        aligned = align(self.model.tokenizer, [self.texts.samples[row] for row in rows], [word])
+        return np.array([[sample.tokens[0][-1]] for sample in aligned])
 
     def run(
-        self, texts: Int[np.ndarray, " n"], edit: Edit = lambda _: nullcontext()
+        self, rows: Int[np.ndarray, " n"], edit: BatchEdit = lambda _: nullcontext()
     ) -> Complex[np.ndarray, " n"]:
         """Decoded labels of the texts under an edit."""
-        read = []
-        for first in range(0, len(texts), self.batch_size):
-            part = slice(first, first + self.batch_size)
-            with edit(part):
-                read.append(self._pass(texts[part]))
-        return self.decode(np.concatenate(read))
-
-    @torch.no_grad()
-    def _pass(self, texts: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
-        aligned, hook = self.align(texts), self.store.hooks[self.row]
-        pad = padding_id(self.model)
-        rules = ("last",) * len(self.words)
-        batch = padded_batch(aligned, rules, pad=pad, device=str(self.model.cfg.device))
-        _, cache = self.model.run_with_cache(
-            batch.ids,
-            names_filter=hook,
-            stop_at_layer=self.row,  # row k is the stream that leaves block k - 1
-            attention_mask=batch.mask,
-            output_attentions=False,
-            use_cache=False,
+        hook = self.store.hooks[self.row]
+        activations = extract(
+            self.model,
+            [self.texts.samples[row] for row in rows],
+            hooks=hook,
+            positions=self.texts.destination,
+            batch_size=self.batch_size,
+            edit=edit,
+            progress=False,
         )
-        rows = torch.arange(len(texts), device=batch.ids.device)
-        column = self.words.index(self.destination)
-        return cache[hook][rows, batch.index[:, column, 0]].float().cpu().numpy()
+        return self.decode(activations.read(hook)[:, 0])
 
 
 def angles(texts: Dataset, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -183,7 +140,7 @@ def patch_words(
     for column, row in enumerate(rows):
         for number, word in enumerate(words):
             values = reader.activations(row, word)[pairs.donors]
-            edit = _patching(reader, row, values, places[word])
+            edit = _patch(reader, row, values, places[word])
             patched[number, column] = reader.run(pairs.receivers, edit)
     return Patching(
         words=words,
@@ -196,9 +153,9 @@ def patch_words(
     )
 
 
-def _patching(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> Edit:
+def _patch(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> BatchEdit:
     hook = reader.store.hooks[row]
-    return lambda part: patch(reader.model, {hook: values[part, None]}, positions=places[part])
+    return lambda batch: patch(reader.model, {hook: values[batch, None]}, positions=places[batch])
 
 
 def turn_words(
@@ -245,11 +202,11 @@ def _steered(
 ) -> Complex[np.ndarray, "plane dose text"]:
     """Decoded labels after each plane is turned by each dose at a word of the receivers."""
     vectors = turning_vectors(planes, angles(texts, receivers), doses)
-    rows = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
+    added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
     every = np.tile(receivers, len(planes) * len(doses))
     hook, places = reader.store.hooks[row], reader.places(every, word)
     decoded = reader.run(
-        every, lambda part: steer(reader.model, {hook: rows[part]}, positions=places[part])
+        every, lambda batch: steer(reader.model, {hook: added[batch]}, positions=places[batch])
     )
     return decoded.reshape(len(planes), len(doses), len(receivers))
 
@@ -273,7 +230,7 @@ class Edited:
 
 def lacking(subject: Subject, texts: Dataset) -> list[str]:
     """What the texts lack for interventions."""
-    pairs = draw_pairs(texts, subject.config.interventions, seed=subject.config.seed)
+    pairs = Pairs.draw(texts.groups, subject.config.interventions, seed=subject.config.seed)
     needed = {
         f"{texts.article} that is a cycle": texts.period is not None,
         "a word that is known to have nothing to do with it": texts.distractor is not None,
@@ -288,7 +245,7 @@ def edited(subject: Subject, texts: Dataset) -> Edited | None:
     if not config.interventions or lacking(subject, texts):
         return None
     assert texts.distractor is not None
-    pairs = draw_pairs(texts, config.interventions, seed=config.seed)
+    pairs = Pairs.draw(texts.groups, config.interventions, seed=config.seed)
     row = best_depth(subject, texts, texts.destination)
     options = {"alpha": config.alpha, "batch_size": config.batch_size}
     reader = Reader(subject.model, subject.residuals, texts, row, pairs.training, **options)
@@ -385,23 +342,10 @@ def _moves(subject: Subject, texts: Dataset, result: Edited, statement: str) -> 
 
 
 def _shares(subject: Subject, texts: Dataset, result: Edited) -> Figure:
-    shares, patching = result.shares, result.shares.patching
-    dealt = shares.null[:, 0]
-    series = dict(zip((f"{word} patched" for word in patching.words), shares.share, strict=True))
-    series["donors dealt anew"] = dealt.mean(axis=0)
-    low, high = np.quantile(dealt, [0.025, 0.975], axis=0)
-    limits = [*zip(shares.low, shares.high, strict=True), (low, high)]
-    figure = lines(
-        series,
-        [subject.depths[row] for row in patching.rows],
-        title=f"Whose {texts.quantity} does {texts.destination} hold?",
-        x_title="depth of the patch",
-        y_title="share of the way to the donor's",
-        bands=dict(zip(series, limits, strict=True)),
-        references={"the donor's": 1, "the receiver's own": 0},
-    )
+    patching = result.shares.patching
+    title = f"Whose {texts.quantity} does {texts.destination} hold?"
     return Figure(
-        figure,
+        moved_lines(result.shares, subject.depths, title=title),
         f"{len(patching.receiver)} texts got another text's activations at one word and depth; "
         f"{texts.destination} is read at {subject.depths[result.row]} by a map fitted on other "
         f"texts. Where the curve of {patching.words[0]} falls, the {texts.quantity} has gone on to "
