@@ -2,6 +2,7 @@
 
 import copy
 from importlib.util import find_spec
+from inspect import unwrap
 
 import numpy as np
 import pytest
@@ -67,6 +68,38 @@ def test_quantised_models_conform_and_are_read(tmp_path, family, options):
         assert np.isfinite(found.read(hook)).all()
         assert not np.array_equal(found.read(hook), plain.read(hook))  # it was quantised indeed
     assert source(bridge).digest() != source(tiny_bridge(family)).digest()
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_a_model_by_name_is_quantised_as_it_is_read(tmp_path, bits):
+    options = {"4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+               "8bit": {"load_in_8bit": True, "llm_int8_threshold": 0.0}}  # fmt: skip
+    _, reference = quantised(tmp_path, **options[bits])
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    bridge = load(str(tmp_path), quantise=bits, device="cpu")
+    assert_streams_equal(bridge, reference)
+    assert source(bridge).quantised == bits
+    again = bridge.interp_loader()
+    assert source(again).digest() == source(bridge).digest()
+    assert source(load(str(tmp_path))).digest() != source(bridge).digest()
+
+
+def test_what_cannot_be_quantised_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="quantise = '3bit'; choose from 4bit, 8bit"):
+        unwrap(load)("smollm2-135m-instruct-q4", quantise="3bit")
+    with pytest.raises(ValueError, match="quantise = '4bit' cannot apply to a model in memory"):
+        load(tiny_hf("llama"), tokenizer=tiny_tokenizer("llama"), quantise="4bit")
+    with pytest.raises(ValueError, match="weights that are read; random ones are not"):
+        load("random:smollm2-135m-instruct-q4", quantise="8bit")
+
+
+def test_a_dtype_may_be_named(tmp_path):
+    tiny_hf("llama").save_pretrained(tmp_path)
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    assert source(load(str(tmp_path), dtype="bfloat16")).dtype == "bfloat16"
+    with pytest.raises(ValueError, match="dtype = 'int8'; choose from float32, bfloat16, float16"):
+        load(str(tmp_path), dtype="int8")
 
 
 @needs_bitsandbytes

@@ -205,6 +205,28 @@ def _method(subjects, texts):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"revision": ("main", "v2")}, "give one for each of the 1 models"),
+        ({"device": "cpu", "device_map": "auto"}, "not both"),
+    ],
+)
+def test_options_of_loading_that_contradict_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**change)
+
+
+def test_options_of_loading_reach_the_model_and_the_manifest(models, tmp_path):
+    root = {"runs": tmp_path, "store": tmp_path / "stores"}
+    outcome = STUDY.run(Config(model=models[:1], dtype="bfloat16", device_map="cpu", **root))
+    run = Run.open(outcome.path)
+    assert run.manifest["recorded"][f"model {models[0]}"]["dtype"] == "bfloat16"
+    assert run.manifest["config"]["device_map"] == "cpu"
+    with pytest.raises(ValueError, match="random ones are not"):
+        STUDY.run(Config(model=(f"random:{models[0]}",), quantise="4bit", **root))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"samples": []}, "samples is empty"),
         ({"labels": np.zeros(3)}, "labels has 3 entries for 2 samples"),
         ({"groups": np.zeros(5)}, "groups has 5 entries for 2 samples"),

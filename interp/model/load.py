@@ -23,6 +23,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -34,9 +35,11 @@ from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, r
 from interp.model.conformance import ConformanceError, conformance
 from interp.model.given import (
     UNTRAINED,
+    Bits,
     check_device,
     check_module,
     check_name,
+    check_quantise,
     choices,
     refusal,
     true_name,
@@ -44,6 +47,8 @@ from interp.model.given import (
 from interp.model.source import Origin, hash_directory, hash_file, source
 
 Placement = str | torch.device
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Dtypes that may be asked for by name."""
 
 
 def load(
@@ -52,8 +57,9 @@ def load(
     tokenizer: PreTrainedTokenizerFast | None = None,
     revision: str | None = None,
     device: Placement | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device_map: str | dict | None = None,
+    quantise: Bits | None = None,
     weights: str = "trained",
     seed: int | None = None,
     fold: bool = False,
@@ -68,15 +74,16 @@ def load(
         tokenizer: A fast tokenizer; required with a module in memory, else the model's own.
         revision: Branch, tag or commit on the hub.
         device: Defaults to the first GPU, else the CPU; a module in memory stays where it is.
-        dtype: Defaults to bfloat16 on a GPU that has it, else float16 there, float32 on a CPU; a
-            module in memory keeps its own.
+        dtype: A torch dtype, or `float32`, `bfloat16` or `float16`. Defaults to bfloat16 on a GPU
+            that has it, else float16 there, float32 on a CPU; a module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
-        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they
-            are before training: what a reading owes to the texts alone, as a control. A name after
-            `random:` asks for them as well.
+        quantise: `4bit` (NF4) or `8bit`: bitsandbytes quantises weights as they are read. `8bit`
+            has threshold 0: with outliers apart, a text's activations depend on its batch.
+        weights: `trained`, or `random` for weights as they are before training, as a control; a
+            name after `random:` asks for them as well.
         seed: Of random weights, 0 by default.
-        fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
-            HookedTransformer's numbers. Costs memory, and moves residuals and bfloat16 logits.
+        fold: Fold and centre the weights (compatibility mode) to reproduce HookedTransformer's
+            numbers. Costs memory, and moves residuals and bfloat16 logits.
         check: Refuse a model whose hook points break an identity that their names promise.
 
     Raises:
@@ -87,20 +94,19 @@ def load(
     """
     if isinstance(model, str) and model.startswith(UNTRAINED):
         model, weights = model.removeprefix(UNTRAINED), "random"
-    _check_arguments(model, tokenizer, revision, device, device_map, weights, seed)
+    _check_arguments(model, tokenizer, revision, device, device_map, quantise, weights, seed)
+    dtype = _dtype(dtype)
     if isinstance(model, PreTrainedModel):
         hf, own, origin = _from_memory(model, tokenizer, device, dtype)
     else:
-        where = device if device is not None or device_map is not None else _default_device()
-        dtype = dtype or _default_dtype(where)
-        how = _How(revision, where, dtype, device_map, seed or 0 if weights == "random" else None)
-        hf, own, origin = _from_name(true_name(str(model)), tokenizer, how)
-    bridge = _boot(_text_part(hf), own)
-    if fold:
-        bridge.enable_compatibility_mode()
+        random_seed = seed or 0 if weights == "random" else None
+        how = _How.of(revision, device, dtype, device_map, random_seed, quantise)
+        hf, own, origin, dtype = *_from_name(true_name(str(model)), tokenizer, how), how.dtype
+    bridge = _boot(_text_part(hf), own, fold=fold)
     bridge.interp_origin = origin
     bridge.interp_source = source(bridge)
-    bridge.interp_loader = _again(model, origin, tokenizer, device, dtype, device_map, fold)
+    again = {"dtype": dtype, "device_map": device_map, "quantise": quantise, "fold": fold}
+    bridge.interp_loader = _again(model, origin, tokenizer, device, again)
     if check and not (report := conformance(bridge)).passed:
         raise ConformanceError(report)
     return bridge
@@ -115,6 +121,30 @@ class _How:
     dtype: torch.dtype
     device_map: str | dict | None
     random_seed: int | None
+    quantise: Bits | None
+
+    @classmethod
+    def of(
+        cls,
+        revision: str | None,
+        device: Placement | None,
+        dtype: torch.dtype | None,
+        device_map: str | dict | None,
+        random_seed: int | None,
+        quantise: Bits | None,
+    ) -> "_How":
+        """With the defaults of this machine."""
+        where = device if device is not None or device_map is not None else _default_device()
+        dtype = dtype or _default_dtype(where)
+        return cls(revision, where, dtype, device_map, random_seed, quantise)
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if not isinstance(dtype, str):
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype = {dtype!r}; choose from {', '.join(DTYPES)}")
+    return DTYPES[dtype]
 
 
 def _check_arguments(
@@ -123,6 +153,7 @@ def _check_arguments(
     revision: str | None,
     device: Placement | None,
     device_map: str | dict | None,
+    quantise: str | None,
     weights: str,
     seed: int | None,
 ) -> None:
@@ -136,7 +167,8 @@ def _check_arguments(
     if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ValueError(f"tokenizer = {type(tokenizer).__name__}; need a fast tokenizer")
     if isinstance(model, PreTrainedModel):
-        for name, value in (("revision", revision), ("device_map", device_map)):
+        by_name = {"revision": revision, "device_map": device_map, "quantise": quantise}
+        for name, value in by_name.items():
             if value is not None:
                 raise ValueError(f"{name} = {value!r} cannot apply to a model in memory")
         if weights == "random":
@@ -146,6 +178,7 @@ def _check_arguments(
         raise refusal(model)
     else:
         check_name(model, revision=revision)
+    check_quantise(quantise, random=weights == "random")
 
 
 def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Path:
@@ -189,9 +222,7 @@ def _again(
     origin: Origin,
     tokenizer: PreTrainedTokenizerFast | None,
     device: Placement | None,
-    dtype: torch.dtype | None,
-    device_map: str | dict | None,
-    fold: bool,
+    how: dict[str, object],
 ) -> partial[TransformerBridge] | None:
     """The same model once more, in whatever process calls it; it has passed its check. None for a
     model from memory, which no other process can load."""
@@ -208,10 +239,8 @@ def _again(
         seed=origin.random_seed,
         # another process may see other GPUs, and by other numbers
         device=None if device is None else torch.device(device).type,
-        dtype=dtype,
-        device_map=device_map,
-        fold=fold,
         check=False,
+        **how,  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -265,7 +294,9 @@ def _from_name(
     if how.random_seed is not None:
         named = f"{name} (random weights, seed {how.random_seed})"
         origin = replace(origin, name=named, random_seed=how.random_seed)
-    if how.device is not None:
+    if how.quantise is not None:
+        origin = replace(origin, quantised=how.quantise)
+    elif how.device is not None:
         hf = hf.to(torch.device(how.device))  # pyright: ignore[reportArgumentType]
     return hf, tokenizer, origin
 
@@ -276,11 +307,26 @@ def _trained(place: str, where: dict, how: _How) -> PreTrainedModel:
         **where,
         dtype=how.dtype,
         attn_implementation="eager",
-        device_map=how.device_map,
         output_loading_info=True,
+        **_placement(how),
     )
     require_all_weights(place, info)
     return hf
+
+
+def _placement(how: _How) -> dict[str, object]:
+    """Where weights are read to; quantised ones cannot be moved afterwards."""
+    if how.quantise is None:
+        return {"device_map": how.device_map}
+    config = BitsAndBytesConfig(
+        load_in_4bit=how.quantise == "4bit",
+        load_in_8bit=how.quantise == "8bit",
+        llm_int8_threshold=0.0,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=how.dtype,
+    )
+    everything_there = {"": str(how.device)}
+    return {"device_map": how.device_map or everything_there, "quantization_config": config}
 
 
 def _random(place: str, where: dict, how: _How) -> PreTrainedModel:
@@ -349,7 +395,9 @@ def _text_part(hf: PreTrainedModel) -> PreTrainedModel:
     return text
 
 
-def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> TransformerBridge:
+def _boot(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, fold: bool
+) -> TransformerBridge:
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is not a fast tokenizer; offsets need one (use_fast=True)"
@@ -369,4 +417,6 @@ def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Transforme
         raise ValueError(f"a {type(hf).__name__} like this cannot be wrapped: {error}") from error
     bridge.cfg.default_prepend_bos = bridge.cfg.tokenizer_prepends_bos
     bridge.tokenizer.padding_side = "right"
+    if fold:
+        bridge.enable_compatibility_mode()
     return bridge

@@ -52,6 +52,8 @@ class Origin:
     """SHA-256 by file name, where it came from files."""
     random_seed: int | None = None
     """Of weights drawn in place of the trained ones."""
+    quantised: str | None = None
+    """`4bit` or `8bit` where weights were quantised as they were read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class RunConfig:
     """Workers of the Ray cluster; by default one for each GPU, or as many as the CPUs allow."""
 
     def __post_init__(self):
+        object.__setattr__(self, "runs", Path(self.runs))  # from Python often a string
         self.require_at_least(batch_size=1)
         if self.workers is not None and (self.workers < 1 or self.executor != "ray"):
             raise ValueError(
@@ -42,11 +43,6 @@ class RunConfig:
     def subjects(self) -> tuple[str, ...]:
         """What is asked, one after another: models by name."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it asks")
-
-    @property
-    def loading(self) -> dict[str, object]:
-        """Further arguments of `interp.model.load`."""
-        return {}
 
     def refuse_beside(self, given: str, *others: str) -> None:
         """Refuse options that say nothing once another is given: ValueError with both names.
@@ -78,6 +74,14 @@ class StudyConfig(RunConfig):
     model: tuple[str, ...] = ("smollm2-135m-instruct-q4",)
     """One or more models: a local name (python -m interp.model list), directory, GGUF or hub id;
     random:NAME is the same with random weights, for comparison."""
+    revision: tuple[str, ...] = ()
+    """Branch, tag or commit on the hub, one for each model; the main branch by default."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the weights; auto: bfloat16 on a GPU that has it, else float16 there, float32 on a CPU."""
+    device_map: str | None = None
+    """How to spread a model over several devices, such as auto; in place of a device."""
+    quantise: Literal["4bit", "8bit"] | None = None
+    """Quantise weights as they are read, for a model that would not fit; needs bitsandbytes."""
     group_near_copies: bool = False
     """Keep near copies among your own texts in one fold; without it the report tells of them."""
 
@@ -90,3 +94,23 @@ class StudyConfig(RunConfig):
         super().__post_init__()
         if not self.model or len(set(self.model)) < len(self.model):
             raise ValueError(f"model = {self.model}; name one or more models, each once")
+        if self.revision and len(self.revision) != len(self.model):
+            raise ValueError(
+                f"revision = {self.revision}; give one for each of the {len(self.model)} models, "
+                "or none"
+            )
+        if self.device is not None and self.device_map is not None:
+            raise ValueError(
+                f"give device = {self.device!r} or device_map = {self.device_map!r}, not both"
+            )
+
+    def loading(self, name: str) -> dict[str, Any]:
+        """Arguments of `interp.model.load` for one of the models."""
+        revisions = dict(zip(self.model, self.revision, strict=False))
+        return {
+            "device": self.device,
+            "revision": revisions.get(name),
+            "dtype": None if self.dtype == "auto" else self.dtype,
+            "device_map": self.device_map,
+            "quantise": self.quantise,
+        }

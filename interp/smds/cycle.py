@@ -53,20 +53,30 @@ class RivalTest:
     floor: Mapping[str, float]
     """By rival, the least p that so few categories or so many draws allow."""
     share: Float[np.ndarray, " depth"]
-    """Part of the squared distances of category means that lies in the plane of the circle, or
-    along the line of ranks. A lookup table of K categories has 2 / (K - 1), or 1 / (K - 1)."""
+    """Part of the squared distances of category means that lies in the claimed geometry."""
 
-    def tests(
-        self, depth: int, rivals: Sequence[str] | None = None
-    ) -> dict[str, tuple[float, float]]:
-        """By rival, p at one depth and its floor: what a claim has to be tested by."""
-        names = self.p if rivals is None else rivals
-        return {name: (float(self.p[name][depth]), self.floor[name]) for name in names}
+    def largest_p(self) -> Float[np.ndarray, " depth"]:
+        """At each depth the largest p over the rivals."""
+        return np.max(list(self.p.values()), axis=0)
+
+    def best(self) -> int:
+        """The depth whose largest p is least."""
+        return int(np.argmin(self.largest_p()))
+
+    def tests(self, depth: int) -> dict[str, tuple[float, float]]:
+        """By rival, p and floor at one depth, as a finding takes them."""
+        return {name: (float(p[depth]), self.floor[name]) for name, p in self.p.items()}
+
+    def table(self) -> pd.DataFrame:
+        """One row per depth: the share, and p by rival."""
+        columns = {f"p, {name}": values for name, values in self.p.items()}
+        return pd.DataFrame({"depth": self.depths, "share": self.share, **columns})
 
 
 @dataclass(frozen=True)
 class CycleTest(RivalTest):
-    """One position's depths, held to what else than a circle would bring neighbours together."""
+    """One position's depths, held to what else than a circle would bring neighbours together. The
+    share is that in the circle's plane; a lookup table has 2 / (categories - 1)."""
 
     closed: Float[np.ndarray, " depth"]
     """Largest p of closeness over all breaks of the cycle: whether it is open nowhere."""
@@ -75,18 +85,20 @@ class CycleTest(RivalTest):
     grams: tuple[CategoryGram, ...]
     """The Gram matrices tested."""
 
+    @property
+    def circle(self) -> RivalTest:
+        """The test of a circle: all rivals."""
+        return RivalTest(self.depths, self.p, self.floor, self.share)
+
+    @property
+    def neighbours(self) -> RivalTest:
+        """The test of neighbours that are alike: single rivals, no compounds."""
+        p = {name: values for name, values in self.p.items() if not _is_compound(name)}
+        return RivalTest(self.depths, p, self.floor, self.share)
+
     def largest_p(self, *, circle: bool = False) -> Float[np.ndarray, " depth"]:
         """At each depth the largest p over the single rivals, with `circle` over compounds too."""
-        return np.max([self.p[name] for name in self.rival_names(circle=circle)], axis=0)
-
-    def rival_names(self, *, circle: bool = False) -> tuple[str, ...]:
-        """Names of the single rivals, with `circle` of the compounds too."""
-        return tuple(n for n in self.p if circle or not n.startswith("one axis beside"))
-
-    def table(self) -> pd.DataFrame:
-        """One row per depth: the share in the circle's plane, and p by rival."""
-        columns = {f"p, {name}": values for name, values in self.p.items()}
-        return pd.DataFrame({"depth": self.depths, "share": self.share, **columns})
+        return (self.circle if circle else self.neighbours).largest_p()
 
     def best(self, *, circle: bool = False) -> int:
         """The depth whose largest p is least."""
@@ -99,7 +111,8 @@ class CycleTest(RivalTest):
     def standing(self, level: float = 0.05, *, circle: bool = False) -> tuple[str, ...]:
         """Rivals that are not refused at the best depth."""
         depth = self.best(circle=circle)
-        return tuple(n for n in self.rival_names(circle=circle) if not self.p[n][depth] <= level)
+        tests = (self.circle if circle else self.neighbours).tests(depth)
+        return tuple(name for name, (p, _) in tests.items() if not p <= level)
 
 
 def cycle_test(
@@ -252,6 +265,10 @@ def family_p(statistics: Sequence[Float[np.ndarray, " draw"]]) -> Float[np.ndarr
     # ties are decided against the claim, within the same rounding
     p = np.mean(largest[:, None] >= studentised[0] - 1e-9, axis=0)
     return np.where(varies, p, 1.0)
+
+
+def _is_compound(name: str) -> bool:
+    return name.startswith("one axis beside")
 
 
 def _arc(name: str) -> str | None:
