@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer, Shaped
+from jaxtyping import Bool, Float, Inexact, Int, Integer, Shaped
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
+
+from interp.arrays import one_per_group
 
 TIE = 1e-6
 """Difference, relative to a cell's values, up to which two statistics are one value. Scores
@@ -143,6 +145,19 @@ def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
     return adjusted
 
 
+def r_squared(
+    truth: Inexact[np.ndarray, "n *vectors k"], predicted: Inexact[np.ndarray, "n *vectors k"]
+) -> Float[np.ndarray, "*vectors"]:
+    """Share of the variance of points that predictions explain, 1 - SS_res / SS_tot.
+
+    Squares are summed over rows and coordinates, SS_tot about the mean of the true points. Points
+    of the plane may be complex numbers, of one coordinate.
+    """
+    residual = np.square(np.abs(truth - predicted)).sum(axis=(0, -1))
+    total = np.square(np.abs(truth - truth.mean(axis=0))).sum(axis=(0, -1))
+    return np.asarray(1 - residual / total)
+
+
 def permute_groups(
     y: Shaped[np.ndarray, " n"],
     groups: Shaped[np.ndarray, " n"],
@@ -154,17 +169,9 @@ def permute_groups(
     The exchangeable unit is the group: all of its rows receive the label of one other group.
     Raises ValueError when a group carries two labels.
     """
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    label = y[first]
-    mixed = np.flatnonzero(y != label[member])
-    if mixed.size:
-        row = mixed[0]
-        raise ValueError(
-            f"group '{groups[row]}' carries the labels {label[member[row]]} and {y[row]}; "
-            "a permutation among groups needs one label per group"
-        )
-    order = rng.permuted(np.tile(np.arange(len(label)), (n_permutations, 1)), axis=1)
-    return label[order][:, member]
+    first, member = one_per_group(groups, {"labels": y})
+    order = rng.permuted(np.tile(np.arange(len(first)), (n_permutations, 1)), axis=1)
+    return y[first][order][:, member]
 
 
 def group_weights(

@@ -83,5 +83,10 @@ class Planted(Subject):
                     noise[data.positions.index(word)] += cell
             yield name, noise
 
+    def cells(self, position: str, *, between=(0, 100)) -> list[tuple[str, np.ndarray]]:
+        assert between == (0, 100)
+        column = self.texts.positions.index(position)
+        return [(name, activations[column]) for name, activations in self.activations()]
+
     def activations_at(self, row: int) -> np.ndarray:
         return dict(self.activations())[ROWS[row]]

@@ -269,3 +269,24 @@ def test_what_is_missing_among_names_is_no_class():
     X = np.random.default_rng(0).normal(size=(6, 4))
     with pytest.raises(ValueError, match="counting from 0"):
         SupervisedMDS("cluster").fit(X, np.array(["a", "b", None, "a", "b", "a"], dtype=object))
+
+
+def test_a_gram_of_centred_rows_loses_no_digits_and_drops_what_is_constant():
+    rows = np.float32(RNG.normal(size=(20, 6)))
+    rows[:, 0] *= 1e4
+    centred = rows.astype(np.float64) - rows.astype(np.float64).mean(axis=0)
+    np.testing.assert_array_equal(arrays.centred_gram(rows), centred @ centred.T)
+    flat = rows.copy()
+    flat[:, 0] = np.float32(1e4) + np.float32(1e-3) * np.arange(20)  # its last place
+    expected = centred[:, 1:] @ centred[:, 1:].T
+    dropped = arrays.centred_gram(flat, without_constant=True)
+    np.testing.assert_allclose(dropped, expected, atol=1e-12)
+    assert np.abs(arrays.centred_gram(flat) - expected).max() > 1e-6
+
+
+def test_what_a_group_carries_twice_is_named():
+    first, member = arrays.one_per_group(G, {"labels": Y, "points": np.stack([Y, -Y], axis=1)})
+    np.testing.assert_array_equal(Y[first][member], Y)
+    with pytest.raises(ValueError, match=r"unit '9' carries two points, \[1 0\] and \[1 1\]"):
+        points = np.stack([Y, np.arange(40) == 39], axis=1).astype(int)
+        arrays.one_per_group(G, {"labels": Y, "points": points}, unit="unit")

@@ -190,7 +190,7 @@ def test_the_day_within_the_month_is_found_and_the_month_alone_is_not_taken_for_
 
 def test_groups_of_two_labels_and_lonely_groups_are_refused():
     _, day, month = calendar()
-    with pytest.raises(ValueError, match="more than one label"):
+    with pytest.raises(ValueError, match="carries two labels"):
         within_category([("a", np.zeros((480, 2)))], day, month, month, period=360.0)
     with pytest.raises(ValueError, match="one group"):
         within_category(

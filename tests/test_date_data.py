@@ -326,7 +326,7 @@ BAD = {
     "labels has 29 entries for 30": lambda d: {"labels": d.labels[1:]},
     "groups has 29 entries for 30": lambda d: {"groups": d.groups[1:]},
     "other has 29 entries for 30": lambda d: {"other": d.labels[1:]},
-    "group '0' carries the labels": lambda d: {"groups": d.groups * 0},
+    "group '0' carries two labels": lambda d: {"groups": d.groups * 0},
     r"'\[date\]' is none of the words \[name\], has": lambda _: {"source": "[date]"},
     "'birthday' is none of the words": lambda _: {"destination": "birthday"},
     r"'\[food\]' is none of the words": lambda _: {"distractor": "[food]"},
@@ -462,7 +462,7 @@ BAD_FILES = {
     ),
     "row 3, counting from 0, has no category": _changed(3, category=""),
     r"categories 'Mon' \(0 to 2\) and 'Tue' \(1 to 1\) interleave": _changed(4, category="Mon"),
-    "group 'g0' carries the labels": _changed(1, label=3, category="Thu"),
+    "group 'g0' carries two labels": _changed(1, label=3, category="Thu"),
     r"2 categories \(even, odd\) have no order": [
         row | {"category": "even" if row["label"] < 3 else "odd"} for row in _rows()
     ],

@@ -1,12 +1,14 @@
 """Extraction equals a plain forward pass, in memory and on disk, and survives being killed."""
 
 import errno
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,11 @@ from recorded_model import finished
 from safetensors import SafetensorError
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 
+from interp.extract import call as call_module
 from interp.extract import extract, job, worker
 from interp.intervene import steer
 from interp.model import embed, final_norm, load, resid_post, residual_stream, z
-from interp.positions import Sample, find
+from interp.positions import Aligned, Sample, align, find
 from interp.store import Store, by_position, shards
 
 NAMES = ("Ann", "Bartholomew", "Cy")
@@ -467,3 +470,143 @@ def test_an_edited_model_does_not_write_a_store(tmp_path):
         edited = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
     plain = extract(bridge, samples, hooks=[resid_post(1)], progress=False)
     assert not np.allclose(edited.read(resid_post(1)), plain.read(resid_post(1)))
+
+
+# --- edited runs ---------------------------------------------------------------------------------
+
+
+def _by_hand(hf, family, sample, vector):
+    """One text through HuggingFace's model, a vector added by torch's own hook to what block 0
+    writes at the token of the month: stream after block 1, and logits, at that of the place."""
+    layers = hf.transformer.h if family == "gpt2" else hf.model.layers
+    encoded = tiny_tokenizer(family)(sample.text, return_tensors="pt", return_offsets_mapping=True)
+    offsets, kept = encoded["offset_mapping"][0].tolist(), {}
+    month, place = (
+        max(i for i, (a, b) in enumerate(offsets) if a < sample.spans[name][1] <= b)
+        for name in ("month", "place")
+    )
+
+    def add(_module, _args, output):
+        stream = output if isinstance(output, torch.Tensor) else output[0]
+        stream[:, month] += vector
+        return output
+
+    def keep(_module, _args, output):
+        kept["stream"] = (output if isinstance(output, torch.Tensor) else output[0])[0, place]
+
+    handles = [layers[0].register_forward_hook(add), layers[1].register_forward_hook(keep)]
+    with torch.no_grad():
+        logits = hf(input_ids=encoded["input_ids"]).logits[0, place]
+    for handle in handles:
+        handle.remove()
+    return month, kept["stream"].numpy(), logits.numpy()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edited_batches_equal_hooks_on_huggingface_one_text_at_a_time(family):
+    bridge, hf = tiny_pair(family)
+    samples = _samples(7)
+    vectors = 3 * torch.randn(7, 32, generator=torch.Generator().manual_seed(0))
+    by_hand = [_by_hand(hf, family, s, v) for s, v in zip(samples, vectors, strict=True)]
+    months, streams, scores = (np.stack(part) for part in zip(*by_hand, strict=True))
+
+    def steered(rows):
+        positions = months[rows][:, None]
+        return steer(bridge, {resid_post(0): vectors[rows]}, positions=positions)
+
+    call = dict(hooks=[resid_post(1)], positions=["place"], edit=steered, progress=False)
+    plain = extract(bridge, samples, **(call | {"edit": None})).read(resid_post(1))[:, 0]
+    for batch_size in (1, 3):  # in batches of three the texts are padded
+        got = extract(bridge, samples, batch_size=batch_size, logits=lambda x: x[:, 0], **call)
+        for found, expected in ((got.read(resid_post(1))[:, 0], streams), (got.logits, scores)):
+            # float32 sums in another order
+            assert np.abs(np.asarray(found) - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(plain - streams).max() > 0.01
+    again = extract(bridge, samples, **(call | {"edit": None})).read(resid_post(1))[:, 0]
+    assert np.array_equal(again, plain)  # no edit stays behind
+
+
+def test_edited_samples_run_in_their_order_and_stop_at_the_last_hook():
+    bridge, samples, batches, ran = tiny_bridge("llama"), _samples(7), [], []
+    bridge.original_model.lm_head.register_forward_hook(lambda *_: ran.append("logits"))
+
+    def edit(rows):
+        batches.append(rows.tolist())
+        return nullcontext()
+
+    call = dict(hooks=[resid_post(1)], progress=False, batch_size=3)
+    edited = extract(bridge, samples, edit=edit, **call)
+    assert batches == [[0, 1, 2], [3, 4, 5], [6]] and not ran
+    plain = extract(bridge, samples, **call)
+    # batches of other texts, which are padded otherwise
+    np.testing.assert_allclose(
+        edited.read(resid_post(1)), plain.read(resid_post(1)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_logits_are_computed_at_the_positions_and_kept_as_the_function_gives_them():
+    bridge, samples = tiny_bridge("gemma2"), _samples(5)
+    widths = []
+    bridge.original_model.lm_head.register_forward_hook(
+        lambda _module, _args, output: widths.append(output.shape[1])
+    )
+    read = extract(
+        bridge, samples, hooks=(), positions=["month"], batch_size=1, progress=False,
+        logits=lambda logits: logits[:, 0].double().log_softmax(dim=-1)[:, [3, 7]],
+    )  # fmt: skip
+    assert widths == [1] * 5 and read.hooks == ()
+    assert read.logits.dtype == torch.float64 and read.logits.shape == (5, 2)
+    for row, sample in enumerate(samples):
+        (aligned,) = align(bridge.tokenizer, [sample], ["month"])
+        with torch.no_grad():
+            whole = bridge(torch.tensor([aligned.ids]))[0, aligned.tokens[0][-1]]
+        expected = whole.double().log_softmax(dim=-1)[[3, 7]]
+        torch.testing.assert_close(read.logits[row], expected, rtol=0, atol=1e-5)
+
+
+def test_tokens_in_place_of_a_text_give_what_the_text_gives(tmp_path):
+    bridge, samples, hook = tiny_bridge("llama"), _samples(5), resid_post(1)
+    aligned = align(bridge.tokenizer, samples, ["day", "place"])
+    call = dict(hooks=[hook], rule="mean", progress=False)
+    expected = extract(bridge, samples, positions=["day", "place"], **call).read(hook)
+    got = extract(bridge, aligned, **call)
+    assert got.positions == ("0", "1")
+    assert np.array_equal(got.read(hook), expected)
+    one = extract(bridge, aligned, positions="1", **call).read(hook)
+    assert np.array_equal(one[:, 0], expected[:, 1])
+    stores = [
+        extract(bridge, texts, positions=names, out=tmp_path / "{key}", **call)
+        for texts, names in ((samples, ["day", "place"]), (aligned, None))
+    ]
+    assert stores[0].path != stores[1].path
+    for wrong, message in (
+        (Aligned([5] * 161, (np.array([0]),)), "has 161 tokens, more than the context"),
+        (Aligned([10**6], (np.array([0]),)), "has id 1000000"),
+        (Aligned([5, 6], (np.array([2]),)), r"position '0' has the tokens \[2\]; there are 0 to 1"),
+        (Aligned([5, 6], (np.array([], dtype=int),)), r"position '0' has the tokens \[\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            extract(bridge, [wrong], **call)
+    with pytest.raises(ValueError, match="sample 0 has no position 'day'; it has 0, 1"):
+        extract(bridge, aligned, positions="day", **call)
+
+
+def test_edits_and_logits_that_cannot_be_are_refused(tmp_path):
+    bridge, samples = tiny_bridge("llama"), _samples(3)
+    call = dict(hooks=[resid_post(1)], progress=False)
+    for given, message in (
+        (dict(edit=lambda _: None), "edit gave None; it must give a context"),
+        (dict(logits=lambda logits: logits.sum()), r"logits gave \[\] for a batch of 3"),
+        (dict(logits=lambda _: "x"), "logits gave 'x' for a batch of 3"),
+        (dict(edit=lambda _: nullcontext(), out=tmp_path / "s"), "edit= goes with out=None"),
+        (dict(logits=lambda x: x, out=tmp_path / "s"), "logits= goes with out=None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            extract(bridge, samples, **call, **given)
+    assert not (tmp_path / "s").exists()
+    unchecked = inspect.unwrap(call_module._check_batches)
+    context = steer(bridge, {resid_post(0): torch.ones(32)})
+    with pytest.raises(ValueError, match="edit = <edits of .*give a function, such as lambda rows"):
+        unchecked(16, {"edit": context}, None)
+    with pytest.raises(ValueError, match="logits = 3; give a function"):
+        unchecked(16, {"logits": 3}, None)

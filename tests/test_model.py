@@ -21,6 +21,7 @@ from interp.model import (
     ConformanceError,
     check_hooks,
     conformance,
+    depth_names,
     embed,
     final_norm,
     load,
@@ -337,6 +338,14 @@ def test_the_residual_stream_runs_from_the_embedding_to_the_final_norm():
     assert names[0] == "hook_embed"
     assert names[-1] == "ln_final.hook_out"
     assert len(names) == 3 + 2
+
+
+def test_depths_are_called_by_their_block():
+    names = residual_stream(tiny_bridge("qwen3"))
+    assert depth_names(names) == ("embedding", "block 0", "block 1", "block 2", "final norm")
+    assert depth_names([names[4], names[2]]) == ("final norm", "block 1")
+    with pytest.raises(ValueError, match=r"'blocks.0.attn.hook_z' is no depth"):
+        depth_names([z(0)])
 
 
 def test_tokenizers_survive_saving_with_a_sound_load(tmp_path):

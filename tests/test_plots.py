@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
-from interp.plots import agreement, attention, circle, heatmap, lines, scatter
+from interp.plots import agreement, attention, attention_between, circle, heatmap, lines, scatter
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -261,6 +261,31 @@ def test_attention_is_the_models_own_with_its_own_tokens(family):
     assert shown.heads == ("1.3", "1.0")
     assert len(shown.tokens) == ids.shape[1]
     assert "".join(shown.tokens).replace("<bos>", "").replace("▁", " ").strip() == TEXT
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_the_block_shown_has_the_head_that_attends_most_between_two_words(family):
+    model, reference = tiny_pair(family)
+    ids = tiny_tokenizer(family)(TEXT, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        patterns = torch.stack(reference(ids, output_attentions=True).attentions)[:, 0]
+    between = patterns[:, :, 6, [2, 3]].sum(dim=-1)  # block, head
+    block = int(between.max(dim=1).values.argmax())
+    shown = attention_between(model, TEXT, 6, [2, 3])
+    order = between[block].argsort(descending=True).tolist()
+    assert shown.block == block
+    assert shown.heads == tuple(f"{block}.{head}" for head in order)
+    np.testing.assert_allclose(shown.attention, patterns[block, order].numpy(), atol=1e-6)
+    last = attention_between(model, TEXT, -1, [2])
+    assert last.heads == attention_between(model, TEXT, ids.shape[1] - 1, [2]).heads
+
+
+def test_attention_between_tokens_that_a_text_lacks_is_refused():
+    model = tiny_bridge("gpt2")
+    with pytest.raises(ValueError, match="token 99 is out of range: the text has 0 to"):
+        attention_between(model, TEXT, 2, [99])
+    with pytest.raises(ValueError, match="keys is empty"):
+        attention_between(model, TEXT, 2, [])
 
 
 def test_attention_out_of_range_or_over_a_long_text_is_refused():

@@ -18,7 +18,7 @@ from interp.probes.heldout import Fit, heldout_values
 from interp.probes.logistic import fit_logistic
 from interp.probes.options import Options
 from interp.probes.permutation import fold_of_rows, permuted_labels
-from interp.probes.scores import HeldOut, auroc
+from interp.probes.scores import HeldOut, auroc_within_folds
 
 
 def quick(blocks, y, **options):
@@ -340,12 +340,12 @@ def test_decision_values_of_different_folds_are_not_compared():
     each = [roc_auc_score(positive[fold == f], values[fold == f]) for f in (0, 1)]
     pairs = [np.prod(np.bincount(positive[fold == f])) for f in (0, 1)]
     expected = np.average(each, weights=pairs)
-    assert auroc(positive, shifted, fold)(everything) == pytest.approx(expected)
+    assert auroc_within_folds(positive, shifted, fold)(everything) == pytest.approx(expected)
     rows = rng.integers(0, 100, 100)  # a resample, rows repeated
     drawn = [rows[fold[rows] == f] for f in (0, 1)]
     each = [roc_auc_score(positive[r], values[r]) for r in drawn]
     expected = np.average(each, weights=[np.prod(np.bincount(positive[r])) for r in drawn])
-    assert auroc(positive, shifted, fold)(rows) == pytest.approx(expected)
+    assert auroc_within_folds(positive, shifted, fold)(rows) == pytest.approx(expected)
 
 
 def test_row_space_is_an_estimator_and_keeps_inner_products():
@@ -369,8 +369,11 @@ def test_row_space_is_an_estimator_and_keeps_inner_products():
     [
         ({"y": np.zeros(40, dtype=int)}, "one class"),
         ({"groups": np.arange(40) % 4}, "n_splits=5 must lie in 2..4"),
-        ({"units": np.arange(40) // 2, "groups": np.arange(40) // 8}, "unit '0' has the labels"),
-        ({"units": np.arange(40) % 2, "groups": np.arange(40) // 8}, "unit '0' has the groups"),
+        (
+            {"units": np.arange(40) // 2, "groups": np.arange(40) // 8},
+            "unit '0' carries two labels",
+        ),
+        ({"units": np.arange(40) % 2, "groups": np.arange(40) // 8}, "unit '0' carries two groups"),
         ({"kind": "numbers", "y": np.full(40, np.nan)}, "must be finite"),
         ({"cells": {"x": np.array([40])}}, "cell 'x' names row 40"),
         ({"cells": {}}, "cells is empty"),

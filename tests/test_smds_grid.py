@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
 from sklearn.preprocessing import StandardScaler
 
+from interp.arrays import centred_gram
 from interp.smds import (
     Shape,
     as_shape,
@@ -27,7 +28,6 @@ from interp.smds.shapes import line
 from interp.smds.solver import (
     downdated_predictions,
     fold_predictions,
-    gram,
     intercept_inverse,
     left_out_residuals,
 )
@@ -217,7 +217,7 @@ def test_a_line_left_out_by_decades_is_extended_and_a_table_is_not():
 def test_down_dating_equals_refits(d):
     rng = np.random.default_rng(1)
     X, P = rng.normal(size=(90, d)), rng.normal(size=(90, 3))
-    kernel = gram(X)
+    kernel = centred_gram(X)
     inverse = intercept_inverse(kernel, alpha=0.5)
     blocks = [test for _, test in grouped_folds(np.arange(90), 6, seed=0)]
     left_out = P - left_out_residuals(inverse, inverse @ P, blocks)
@@ -503,7 +503,7 @@ def test_fewer_components_than_coordinates_take_the_principal_ones():
         ({"y": np.arange(30) * 20.0}, r"label 380 lies outside \[0, 365\)"),
         ({"y": np.append(np.arange(29.0), np.nan)}, "labels hold nan"),
         ({"y": np.ones((30, 2)) * np.arange(30)[:, None]}, r"takes 1 label column"),
-        ({"groups": np.arange(30) // 2}, "group '0' carries two values of y, 0.0 and 1.0"),
+        ({"groups": np.arange(30) // 2}, "group '0' carries two labels, 0.0 and 1.0"),
         ({"leave_out": np.arange(30) % 3, "period": None}, "leave_out needs plain ridge"),
         ({"leave_out": np.arange(30) % 3, "standardise": True}, "standardise=True"),
         ({"leave_out": np.zeros(30)}, "leave_out holds the one category"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from interp.stats import (
@@ -11,6 +12,7 @@ from interp.stats import (
     grouped_folds,
     permutation_test,
     permute_groups,
+    r_squared,
     simultaneous_band,
 )
 
@@ -112,6 +114,22 @@ def test_permutations_move_whole_groups():
 def test_a_group_with_two_labels_is_refused_by_name():
     with pytest.raises(ValueError, match="group 'b'.*1.*2"):
         permute_groups(np.array([0, 1, 2]), np.array(["a", "b", "b"]), 2, np.random.default_rng(0))
+
+
+def test_r_squared_is_scikit_learns_for_vectors_of_points_and_points_of_the_plane():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(30, 4, 2))
+    predicted = truth + rng.normal(size=truth.shape)
+    expected = [
+        r2_score(truth[:, v], predicted[:, v], multioutput="variance_weighted") for v in range(4)
+    ]
+    np.testing.assert_allclose(r_squared(truth, predicted), expected)
+    one = truth[:, 0, :1], predicted[:, 0, :1]
+    assert float(r_squared(*one)) == pytest.approx(r2_score(*one))
+    plane = [points[:, 0] @ np.array([1, 1j]) for points in (truth, predicted)]
+    assert r_squared(*(p[:, None] for p in plane)) == pytest.approx(
+        float(r_squared(truth[:, 0], predicted[:, 0]))
+    )
 
 
 def test_bootstrap_over_groups_covers_where_rows_would_not():

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from interp import arrays
 from interp.alignment.pairing import Pairing, pairing_test, permuted_within
 from interp.alignment.scores import OK, Scores, cosines, grouped, taken, unit_rows
-from interp.arrays import Arraylike, activations
+from interp.arrays import Arraylike, activations, centred_gram
 from interp.stats import grouped_folds
 
 
@@ -82,10 +82,7 @@ def _geometries(
 
 
 def _gram_without_diagonal(side: np.ndarray) -> Float[np.ndarray, "n n"]:
-    # The estimator does not depend on the mean, but a large one would cost digits.
-    rows = side.astype(np.float64)
-    rows -= rows.mean(axis=0)
-    gram = rows @ rows.T
+    gram = centred_gram(side)  # the estimator does not depend on the mean
     np.fill_diagonal(gram, 0)
     return gram
 

@@ -7,7 +7,7 @@ never fires is accepted without a word by TransformerLens.
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -191,9 +191,20 @@ def residual_stream(model: TransformerBridge) -> tuple[str, ...]:
     return (embed(), *(resid_post(block) for block in range(model.cfg.n_layers)), final_norm())
 
 
-def depth_names(hooks: Sequence[str]) -> tuple[str, ...]:
-    """Names of the depths of `residual_stream`: "embedding", "block 0", ..., "final norm"."""
-    return ("embedding", *(f"block {block}" for block in range(len(hooks) - 2)), "final norm")
+def depth_names(hooks: Iterable[str]) -> tuple[str, ...]:
+    """Hooks of the residual stream as figures call them: `embedding`, `block 0`, ..., `final norm`.
+
+    Raises:
+        ValueError: a hook that is not of the residual stream between blocks.
+    """
+    ends = {embed(): "embedding", final_norm(): "final norm"}
+    names = []
+    for hook in hooks:
+        block = re.fullmatch(re.escape(resid_post.name).replace(r"\{block\}", r"(\d+)"), hook)
+        if block is None and hook not in ends:
+            raise ValueError(f"hook {hook!r} is no depth; residual_stream(model) lists them")
+        names.append(ends[hook] if block is None else f"block {block[1]}")
+    return tuple(names)
 
 
 def check_hooks(model: TransformerBridge, names: Iterable[str]) -> None:

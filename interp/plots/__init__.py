@@ -16,6 +16,7 @@ agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
 scatter_grid(panels, ...)  the same for blocks by roles
 attention(model, ...)      attention patterns of one block
+attention_between(...)     those of the block that attends most from one token to others
 """
 
 from interp.plots.curves import lines
@@ -32,12 +33,13 @@ from interp.plots.smds import (
     score_map,
     similarity_maps,
 )
-from interp.plots.views import AttentionView, attention
+from interp.plots.views import AttentionView, attention, attention_between
 
 __all__ = [
     "AttentionView",
     "agreement",
     "attention",
+    "attention_between",
     "circle",
     "depth_lines",
     "depth_map",

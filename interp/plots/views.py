@@ -79,30 +79,72 @@ def attention(
     _check_range("block", [block], model.cfg.n_layers)
     chosen = list(range(model.cfg.n_heads)) if heads is None else list(heads)
     _check_range("head", chosen, model.cfg.n_heads)
+    tokens, patterns = _patterns(model, text, [block])
+    return _view(tokens, patterns[0], block, chosen)
+
+
+def attention_between(
+    model: AttendingModel, text: str, query: int, keys: Sequence[int]
+) -> AttentionView:
+    """Attention patterns of the block with the head that attends most from one token to others,
+    heads in the order of that attention.
+
+    Args:
+        model: The model.
+        text: The text, tokenized as `attention` does.
+        query: The token that attends, from 0, or from -1 at the end.
+        keys: The tokens attended to, whose shares are added up.
+
+    Raises:
+        ValueError: no keys, a token out of range, or a text of more than 256 tokens.
+    """
+    tokens, patterns = _patterns(model, text, range(model.cfg.n_layers))
+    if not len(keys):
+        raise ValueError("keys is empty: there is no token to attend to")
+    from_start = query + len(tokens) if query < 0 else query
+    _check_range("token", [from_start, *keys], len(tokens), owner="the text")
+    attended = torch.stack([of[:, query][:, list(keys)].sum(dim=1) for of in patterns])
+    block = int(attended.max(dim=1).values.argmax())
+    order = attended[block].argsort(descending=True).tolist()
+    return _view(tokens, patterns[block], block, order)
+
+
+def _patterns(
+    model: AttendingModel, text: str, blocks: Sequence[int]
+) -> tuple[tuple[str, ...], list[Float[torch.Tensor, "head query key"]]]:
+    """Tokens of a text, and the pattern of each block."""
     bos = model.tokenizer.bos_token
     special = not (bos and text.startswith(bos))  # a rendered chat brings its own
     encoded = model.tokenizer(text, return_tensors="pt", add_special_tokens=special)
     ids = encoded["input_ids"]
     if ids.shape[1] > MAX_TOKENS:
         raise ValueError(f"the text has {ids.shape[1]} tokens; at most {MAX_TOKENS} can be shown")
-    hook = f"blocks.{block}.attn.hook_pattern"
+    hooks = [f"blocks.{block}.attn.hook_pattern" for block in blocks]
     with torch.no_grad():
         _, cache = model.run_with_cache(
             ids.to(model.cfg.device),
             attention_mask=encoded["attention_mask"].to(model.cfg.device),
-            names_filter=hook,
+            names_filter=hooks,
             output_attentions=False,
             use_cache=False,
         )
-    return AttentionView(
-        tokens=tuple(model.tokenizer.decode([token]) for token in ids[0].tolist()),
-        attention=cache[hook][0, chosen].float().cpu().numpy(),
-        heads=tuple(f"{block}.{head}" for head in chosen),
-        block=block,
-    )
+    tokens = tuple(model.tokenizer.decode([token]) for token in ids[0].tolist())
+    return tokens, [cache[hook][0].float().cpu() for hook in hooks]
 
 
-def _check_range(noun: str, numbers: Sequence[int], count: int) -> None:
+def _view(
+    tokens: tuple[str, ...],
+    pattern: Float[torch.Tensor, "head query key"],
+    block: int,
+    heads: list[int],
+) -> AttentionView:
+    names = tuple(f"{block}.{head}" for head in heads)
+    return AttentionView(tokens, pattern[heads].numpy(), names, block)
+
+
+def _check_range(
+    noun: str, numbers: Sequence[int], count: int, *, owner: str = "the model"
+) -> None:
     for number in numbers:
         if not 0 <= number < count:
-            raise ValueError(f"{noun} {number} is out of range: the model has 0 to {count - 1}")
+            raise ValueError(f"{noun} {number} is out of range: {owner} has 0 to {count - 1}")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int, Integer, Shaped
 from sklearn.model_selection import StratifiedGroupKFold
 
+from interp.arrays import one_per_group
 from interp.stats import grouped_folds, permute_groups
 
 
@@ -60,15 +61,7 @@ def permuted_labels(
     Raises ValueError when a unit carries two labels or lies in two groups, and when there is no
     other arrangement than the true one.
     """
-    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
-    for name, values in (("labels", y), ("groups", groups)):
-        differs = np.flatnonzero(values != values[first][unit])
-        if differs.size:
-            row = differs[0]
-            raise ValueError(
-                f"unit '{units[row]}' has the {name} {values[first][unit][row]} and {values[row]}; "
-                "a unit carries one label within one group (give finer `units`)"
-            )
+    _, unit = one_per_group(units, {"labels": y, "groups": groups}, unit="unit")
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     several = np.zeros(len(first), dtype=bool)
     several[group[y != y[first][group]]] = True

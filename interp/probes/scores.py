@@ -42,8 +42,11 @@ class HeldOut:
         if self.n_classes is None:
             return rank_correlation(self.y, self.values[:, 0], self.fold)
         if self.n_classes == 2:
-            return auroc(self.y == 1, self.values[:, 0], self.fold)
-        each = [auroc(self.y == k, self.values[:, k], self.fold) for k in range(self.n_classes)]
+            return auroc_within_folds(self.y == 1, self.values[:, 0], self.fold)
+        each = [
+            auroc_within_folds(self.y == k, self.values[:, k], self.fold)
+            for k in range(self.n_classes)
+        ]
         return partial(_mean_of_defined, each)
 
     def predicted(self) -> Int[np.ndarray, " n"]:
@@ -64,7 +67,7 @@ def balanced_accuracy(
     return partial(_mean_recall, y, y == predicted, n_classes)
 
 
-def auroc(
+def auroc_within_folds(
     positive: Shaped[np.ndarray, " n"],
     values: Float[np.ndarray, " n"],
     fold: Integer[np.ndarray, " n"],

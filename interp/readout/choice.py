@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from interp.arrays import Arraylike, indicator
-from interp.readout.contrast import contrasts, gram_of, scenario_codes, taken
+from interp.arrays import Arraylike, centred_gram, indicator
+from interp.readout.contrast import contrasts, scenario_codes, taken
 from interp.readout.leaveout import (
-    auroc,
     held_out_scores,
     jackknife_interval,
     kept,
+    pooled_auroc,
     why_undefined,
 )
 
@@ -66,17 +66,17 @@ def choose_block(
     blocks = {block: taken(X, positive)[0] for block, X in blocks.items()}
     positive = indicator(positive, (None, None))
     member = scenario_codes(scenario, positive)
-    grams = [gram_of(X) for X in blocks.values()]
+    grams = [centred_gram(X, without_constant=True) for X in blocks.values()]
     names = list(blocks)
     curve = _curve(grams, positive, member)
     best, scale = _by_fold(grams, positive, member)
     scores = _chosen_scores(grams, positive, member, best, scale)
-    observed = auroc(scores, positive)
+    observed = pooled_auroc(scores, positive)
 
     def without(rows: np.ndarray, codes: np.ndarray, deleted: int) -> np.ndarray:
         rest, folds = positive[:, rows], np.arange(len(best)) != deleted
         inner = [gram[np.ix_(rows, rows)] for gram in grams]
-        return auroc(_chosen_scores(inner, rest, codes, best[folds], scale[folds]), rest)
+        return pooled_auroc(_chosen_scores(inner, rest, codes, best[folds], scale[folds]), rest)
 
     limits = jackknife_interval(observed, without, member, level)
     labels = np.unique(scenario).tolist()
@@ -98,7 +98,9 @@ def _curve(
     grams: list[np.ndarray], positive: np.ndarray, member: np.ndarray
 ) -> Float[np.ndarray, " blocks"]:
     """Mean held-out AUROC at each block over the concepts that are defined at all of them."""
-    each = np.array([auroc(held_out_scores(gram, positive, member), positive) for gram in grams])
+    each = np.array(
+        [pooled_auroc(held_out_scores(gram, positive, member), positive) for gram in grams]
+    )
     defined = np.isfinite(each).all(axis=0)
     if not defined.any():
         raise ValueError(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from interp.arrays import Arraylike, activations, coordinate_rounding, indicator, labels
+from interp.arrays import Arraylike, activations, indicator, labels
 
 OK = "ok"
 """Status of a cell that is defined."""
@@ -29,18 +29,6 @@ def contrasts(
     with np.errstate(invalid="ignore", divide="ignore"):
         high, low = (side / side.sum(axis=-1, keepdims=True) for side in sides)
     return high - low
-
-
-def gram_of(X: Float[np.ndarray, "texts d"]) -> Float[np.ndarray, "texts texts"]:
-    """Inner products of the rows about their mean, in float64; a coordinate in which all rows are
-    equal but for their rounding counts 0.
-
-    A large level shared by all rows, which contrasts do not see, would cost digits.
-    """
-    rows = X.astype(np.float64)
-    rows -= rows.mean(axis=0)
-    rows[:, np.abs(rows).max(axis=0) <= coordinate_rounding(X)] = 0
-    return rows @ rows.T
 
 
 def taken(

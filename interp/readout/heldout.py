@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from interp.arrays import Arraylike
-from interp.readout.contrast import gram_of, scenario_codes, taken
+from interp.arrays import Arraylike, centred_gram
+from interp.readout.contrast import scenario_codes, taken
 from interp.readout.leaveout import (
-    auroc,
     held_out_scores,
     jackknife_interval,
+    pooled_auroc,
     why_undefined,
 )
 from interp.stats import PermutationTest, permutation_test
@@ -64,15 +64,15 @@ def held_out(
     """
     X, positive = taken(X, positive)
     member = scenario_codes(scenario, positive)
-    gram = gram_of(X)
+    gram = centred_gram(X, without_constant=True)
     scores = held_out_scores(gram, positive, member)
-    observed = auroc(scores, positive)
+    observed = pooled_auroc(scores, positive)
     orders = permuted_texts(member, n_permutations, np.random.default_rng(seed))
     null = _null(gram, positive, member, orders)
 
     def without(rows: np.ndarray, codes: np.ndarray, _: int) -> np.ndarray:
         rest = positive[:, rows]
-        return auroc(held_out_scores(gram[np.ix_(rows, rows)], rest, codes), rest)
+        return pooled_auroc(held_out_scores(gram[np.ix_(rows, rows)], rest, codes), rest)
 
     limits = jackknife_interval(observed, without, member, level)
     return HeldOut(
@@ -109,6 +109,6 @@ def _null(
     for start in range(0, len(orders), step):
         permuted = positive[:, orders[start : start + step]]  # [concepts, permutations, texts]
         labels = permuted.swapaxes(0, 1).reshape(-1, n)
-        found = auroc(held_out_scores(gram, labels, member), labels)
+        found = pooled_auroc(held_out_scores(gram, labels, member), labels)
         null[start : start + step] = found.reshape(-1, n_concepts)
     return null

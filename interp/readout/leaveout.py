@@ -64,7 +64,7 @@ def held_out_scores(
         return (along - centre[:, member]) / length[:, member]
 
 
-def auroc(
+def pooled_auroc(
     scores: Float[np.ndarray, "vectors texts"], labels: Bool[np.ndarray, "vectors texts"]
 ) -> Float[np.ndarray, " vectors"]:
     """Share of (positive, negative) pairs of all texts in the right order, ties half; NaN where a

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from interp.arrays import Arraylike
-from interp.readout.contrast import OK, contrasts, gram_of, scenario_codes, taken
+from interp.arrays import Arraylike, centred_gram
+from interp.readout.contrast import OK, contrasts, scenario_codes, taken
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def stability(
     n_scenarios = member.max() + 1
     times = rng.multinomial(n_scenarios, np.full(n_scenarios, 1 / n_scenarios), size=n_boot)
     weight = times[:, member].astype(np.float64)
-    gram, identity = gram_of(X), np.eye(positive.shape[1])
+    gram, identity = centred_gram(X, without_constant=True), np.eye(positive.shape[1])
     cells = []
     for label in positive[:, None]:
         whole, drawn = contrasts(label)[0], contrasts(label, weight)[:, 0]

@@ -9,7 +9,7 @@ from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
 from interp.smds.patching import MovedShares, Pairs, Patching
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
-from interp.smds.similarity import SubspaceSimilarity, subspace_similarity
+from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
 from interp.smds.turning import Turning
 from interp.smds.within import WithinCategory, within_category
 
@@ -40,6 +40,7 @@ __all__ = [
     "ideal_coordinates",
     "ideal_distances",
     "line",
+    "pattern_coefficients",
     "roundness",
     "smds_grid",
     "subspace_similarity",

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 
-from interp.arrays import group_means
+from interp.arrays import group_means, one_per_group
 from interp.smds import rivals
 from interp.smds.category_gram import CategoryGram, category_gram
 from interp.smds.orders import (
@@ -176,9 +176,7 @@ def category_grams(
     if names is not None and len(names) != n_categories:
         raise ValueError(f"{len(names)} names for {n_categories} categories")
     if groups is not None:
-        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-        for row in np.flatnonzero(category != category[first][member])[:1]:
-            raise ValueError(f"group {groups[row]!r} holds more than one category")
+        first, member = one_per_group(groups, {"categories": category})
         cells = [(depth, group_means(X, member)) for depth, X in cells]
         category = category[first]
     named = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]

@@ -29,11 +29,11 @@ from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from interp import arrays
-from interp.arrays import Arraylike
+from interp.arrays import Arraylike, centred_gram
 from interp.smds.grid import smds_grid
 from interp.smds.scaling import stress_score
 from interp.smds.shapes import Shape, as_shape
-from interp.smds.solver import fold_predictions, gram
+from interp.smds.solver import fold_predictions
 from interp.smds.targets import Targets
 from interp.stats import grouped_folds
 
@@ -179,7 +179,7 @@ def _resampled_scores(
 ) -> Float[np.ndarray, "draws shapes"]:
     """Mean score over folds with groups drawn anew, fitted and scored; NaN where a draw leaves a
     fold with one label."""
-    kernel, rng = gram(activations), np.random.default_rng(seed)
+    kernel, rng = centred_gram(activations), np.random.default_rng(seed)
     targets = [Targets(shape, y[None]) for shape in shapes]
     _, member = np.unique(groups, return_inverse=True)
     scores = np.full((n_boot, len(shapes)), np.nan)

@@ -151,19 +151,9 @@ def _label_vectors(
         check_labels(y, shape)
     if n_permutations < 1:
         raise ValueError(f"n_permutations={n_permutations} must be at least 1")
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    unit = first[member]
-    for name, values in (("y", y), ("leave_out", leave_out)):
-        if values is None:
-            continue
-        differs = (values != values[unit]).reshape(len(values), -1).any(axis=1)
-        if differs.any():
-            row = np.flatnonzero(differs)[0]
-            raise ValueError(
-                f"group '{groups[row]}' carries two values of {name}, {values[unit[row]]} and "
-                f"{values[row]}; the permutation null needs one per group"
-            )
-    permuted = permute_groups(unit, groups, n_permutations, np.random.default_rng(seed))
+    carried = {"labels": y} | ({} if leave_out is None else {"categories": leave_out})
+    first, member = arrays.one_per_group(groups, carried)
+    permuted = permute_groups(first[member], groups, n_permutations, np.random.default_rng(seed))
     vectors = np.concatenate([np.arange(len(y))[None], permuted])
     return y[vectors], None if leave_out is None else leave_out[vectors]
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped
 from scipy.spatial.distance import pdist
 
 from interp.smds.design import CellScores, Design, Frame
-from interp.smds.leaveout import angle_error, left_out_predictions, r_squared
+from interp.smds.leaveout import angle_error, left_out_predictions
 from interp.smds.scaling import stress_score
 from interp.smds.solver import (
     downdated_predictions,
@@ -26,6 +26,7 @@ from interp.smds.solver import (
     orthonormal_map,
     ridge_map,
 )
+from interp.stats import r_squared
 
 # Root mean square deviation, relative to the activations, up to which rows count as one row, and
 # the values of a feature as one value. The same token after the same context yields rows that
@@ -51,7 +52,7 @@ class Rows:
     @classmethod
     def of(cls, activations: Shaped[np.ndarray, "n d"]) -> "Rows":
         """Centre and check activations [n, d]."""
-        # float64 whatever the input; see `interp.smds.solver.gram`.
+        # float64 whatever the input; see `interp.arrays.centred_gram`.
         rows = activations.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             mean = rows.mean(axis=0)
@@ -122,7 +123,7 @@ def _pool(predictions: list[np.ndarray], design: Design, frame: Frame, result: C
     for (_, test), predicted in zip(design.folds, predictions, strict=True):
         pooled[test] = predicted[:, : pooled[0].size].reshape(len(test), *pooled.shape[1:])
     truth = frame.coordinates[:, :1]
-    result.kfold[0] = r_squared(truth, truth - pooled[:, :1])[0]
+    result.kfold[0] = r_squared(truth, pooled[:, :1])[0]
     if frame.period is not None:
         result.kfold[1] = angle_error(truth[:, 0], pooled[:, 0], frame.period)
     if design.fit.source is not None:
@@ -142,7 +143,7 @@ def _leave_out(
     inverse: np.ndarray, frame: Frame, blocks: list[list[np.ndarray]], result: CellScores
 ) -> None:
     predicted = left_out_predictions(inverse, frame.coordinates, blocks)
-    r2 = r_squared(frame.coordinates, frame.coordinates - predicted)
+    r2 = r_squared(frame.coordinates, predicted)
     truth = frame.coordinates[:, 0]
     result.left_out[:2] = stress_score(pdist(truth), pdist(predicted[:, 0])), r2[0]
     if frame.period is not None:

@@ -48,14 +48,6 @@ def category_blocks(categories: Shaped[np.ndarray, " n"]) -> list[Block]:
     return np.split(np.argsort(member, kind="stable"), np.cumsum(size)[:-1])
 
 
-def r_squared(
-    targets: Float[np.ndarray, "n vectors k"], residuals: Float[np.ndarray, "n vectors k"]
-) -> Float[np.ndarray, " vectors"]:
-    """1 - SS_res / SS_tot over rows and coordinates, SS_tot about the targets' own mean."""
-    total = ((targets - targets.mean(axis=0)) ** 2).sum(axis=(0, -1))
-    return 1 - (residuals**2).sum(axis=(0, -1)) / total
-
-
 def angle_error(
     targets: Float[np.ndarray, "n 2"], predictions: Float[np.ndarray, "n 2"], period: float
 ) -> float:

@@ -199,12 +199,7 @@ def _coefficients(
     """Coefficients of the whole sample, then [true and permuted labels, two sides, halves]."""
     rng = np.random.default_rng(seed)
     first = split_halves(groups, n_halves, rng)
-    _, unit, member = np.unique(groups, return_index=True, return_inverse=True)
-    mixed = np.flatnonzero((coordinates != coordinates[unit[member]]).any(axis=1))
-    if mixed.size:
-        raise ValueError(
-            f"group '{groups[mixed[0]]}' carries two labels; the null permutes them among groups"
-        )
+    unit, member = arrays.one_per_group(groups, {"labels": coordinates})
     orders = permute_groups(unit[member], groups, n_permutations, rng)
     labels = np.concatenate([coordinates[None], coordinates[orders]])
     sides = np.stack([first, ~first]).astype(float)

@@ -20,7 +20,7 @@ once and little per fold.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Integer
 from scipy.linalg import get_lapack_funcs
 
 Train = Integer[np.ndarray, " train"]
@@ -36,18 +36,6 @@ SPANNED = 1e-12
 _potrf, _potrs, _potri, _posv = get_lapack_funcs(
     ("potrf", "potrs", "potri", "posv"), dtype=np.float64
 )
-
-
-def gram(activations: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
-    """K = X X^T of mean-centred rows in float64.
-
-    float64 because a transformer's massive dimensions (standard deviation 500, in GPT-2 up to
-    2876) otherwise round away the rest: with them a float32 Gram scored .580 where the truth is
-    .852. Centring first keeps a large common offset from costing the same digits.
-    """
-    rows = activations.astype(np.float64)
-    rows -= rows.mean(axis=0)
-    return rows @ rows.T
 
 
 def _factor(matrix: np.ndarray) -> np.ndarray:

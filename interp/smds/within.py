@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.linalg import cho_factor, cho_solve
 
+from interp.arrays import one_per_group
 from interp.stats import PermutationTest, grouped_folds, separate_tests
 
 TARGETS = ("number", "arc")
@@ -97,12 +98,8 @@ def _exchanged(
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "draw n"]:
     """True labels, then labels exchanged among the groups of each category."""
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    first, member = one_per_group(groups, {"labels": label, "categories": category})
     own, of = label[first], category[first]
-    for name, given, unit in (("label", label, own), ("category", category, of)):
-        mixed = np.flatnonzero(given != unit[member])
-        if mixed.size:
-            raise ValueError(f"group {groups[mixed[0]]!r} holds more than one {name}")
     drawn = np.tile(own, (n_permutations + 1, 1))
     sizes = []
     for name in np.unique(of):

@@ -10,28 +10,27 @@ what a table of unrelated directions gives in any plane.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim, control, description, finding
+from interp.claims import Claim, beats, control, description, finding
 from interp.plots import agreement, circle, roundness_lines
 from interp.report import Figure, Section, Table
 from interp.smds import (
     CycleTest,
-    RivalTest,
     Roundness,
     chain_test,
     cycle_test,
     roundness,
     within_category,
 )
+from interp.stats import r_squared
 from interp.study import Part, Subject
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.detection import ALPHA, best_depth, detection, predictions, r2
+from studies.date_manifold.detection import ALPHA, best_depth, detection, predictions
 from studies.date_manifold.interventions import outcome
 
 ORDERS, WITHIN = 999, 499
@@ -117,14 +116,14 @@ def _present(subject: Subject, texts: Dataset, place: Landmark) -> Claim:
         f"Where is the {texts.quantity}?",
         f"The word {place.word} carries the {texts.quantity}, be it only its {category}.",
         primary=texts.period is None and place.word == texts.source,
-        estimate=r2(place.kfold, truth),
+        estimate=r_squared(truth, place.kfold),
         unit=f"held-out R2 at {subject.depths[place.row]}",
         null=detected.grid.in_words(*cell),
         exchange=texts.exchanged,
         selection="the depth, of those from 25 to 75 %: p is corrected over the whole grid (max-T)",
         controls={
             f"score of a one-hot {category}": detected.lookup,
-            f"R2 of knowing the {category} alone": r2(means, truth),
+            f"R2 of knowing the {category} alone": r_squared(truth, means),
             "R2 of the embedding, before any block": "0: one token in all texts"
             if np.isnan(surface)
             else surface,
@@ -140,7 +139,7 @@ def _not_by_copies(subject: Subject, texts: Dataset, place: Landmark) -> Claim |
         return None
     cell = (place.row, texts.positions.index(place.word))
     carried = subject.ask(detection).grid.test.p_family[*cell, 0] <= ALPHA
-    estimate = r2(place.by_label, texts.ideal())
+    estimate = float(r_squared(texts.ideal(), place.by_label))
     return control(
         "Are the texts units of their own?",
         f"What {place.word} carries is not texts of one label told by their likeness.",
@@ -149,7 +148,7 @@ def _not_by_copies(subject: Subject, texts: Dataset, place: Landmark) -> Claim |
         estimate=estimate,
         unit=f"held-out R2 at {subject.depths[place.row]} with all texts of a label held out "
         "together; a control passes above 0",
-        controls={"with folds by group": r2(place.kfold, texts.ideal())},
+        controls={"with folds by group": r_squared(texts.ideal(), place.kfold)},
     )
 
 
@@ -158,11 +157,11 @@ def _beyond_embedding(subject: Subject, texts: Dataset, place: Landmark) -> Clai
     return description(
         f"Is it a {texts.noun} or a lookup table?",
         f"What the blocks add to the {texts.noun} at {place.word}.",
-        estimate=r2(place.left_out, truth) - r2(embedding.left_out, truth),
+        estimate=r_squared(truth, place.left_out) - r_squared(truth, embedding.left_out),
         unit=f"leave-one-{texts.category_noun}-out R2 at {subject.depths[place.row]} minus that of "
         "the embedding",
         selection="the depth, for its R2: the difference is too large by what that choice gives",
-        controls={"R2 at the embedding": r2(embedding.left_out, truth)},
+        controls={"R2 at the embedding": r_squared(truth, embedding.left_out)},
     )
 
 
@@ -205,12 +204,8 @@ def _held_out(subject: Subject, texts: Dataset, place: Landmark, *, left_out: bo
 
 def middle_cells(subject: Subject, texts: Dataset) -> dict[str, Cells]:
     """Activations of source and destination at every depth from 25 to 75 %, by name."""
-    cells: dict[str, Cells] = {word: [] for word in texts.landmarks}
-    for row, (_, activations) in enumerate(subject.activations()):
-        for word in texts.landmarks if row in subject.middle else ():
-            cell = activations[texts.positions.index(word)]
-            cells[word].append((subject.depths[row], cell))
-    return cells
+    cells = {word: subject.cells(word) for word in texts.landmarks}
+    return {word: [every[row] for row in subject.middle] for word, every in cells.items()}
 
 
 def category_order(subject: Subject, texts: Dataset) -> Part:
@@ -230,8 +225,8 @@ def category_order(subject: Subject, texts: Dataset) -> Part:
     ]
     if not tests:
         return Part(claims=claims)
-    table = pd.concat([test.table().assign(word=word) for word, test in tests.items()])
-    table = table[["word", *table.columns.drop("word")]].reset_index(drop=True)
+    table = pd.concat({word: test.table() for word, test in tests.items()}, names=["word"])
+    table = table.reset_index(level="word").reset_index(drop=True)
     caption = (
         f"p of refusing each rival of a circle of {texts.category_noun}s, at every depth from 25 "
         "to 75 %, corrected over those depths. A circle needs all of them at one depth. The share "
@@ -260,58 +255,51 @@ def _order_test(subject: Subject, texts: Dataset) -> dict[str, Any]:
 
 def _cyclic(texts: Dataset, word: str, test: CycleTest | None, *, circle: bool) -> Claim:
     """One of two findings about a word: neighbours are alike, or all lie on a circle."""
-    many = f"{texts.category_noun}s"
-    claim = partial(
-        finding,
-        f"Do the {many} lie on a circle?",
-        f"At {word} the {many} lie on a circle."
+    noun, count = texts.category_noun, len(texts.categories)
+    question = f"Do the {noun}s lie on a circle?"
+    statement = (
+        f"At {word} the {noun}s lie on a circle."
         if circle
-        else f"At {word} neighbouring {many} are alike, as no single rival explains.",
-        exchange=f"{texts.category_noun} ({len(texts.categories)}: all there are)",
-        primary=circle and word == texts.source,
+        else f"At {word} neighbouring {noun}s are alike, as no single rival explains."
     )
+    design: dict[str, Any] = {
+        "exchange": f"{noun} ({count}: all there are)",
+        "primary": circle and word == texts.source,
+    }
     if test is None:
-        return claim(tests={}, needs=texts.lacking)
+        return finding(question, statement, tests={}, needs=texts.lacking, **design)
     depth = test.best(circle=circle)
-    return claim(
-        **_ordered(texts, test, depth, "lie in the circle's plane", 2),
-        tests=test.tests(depth, test.rival_names(circle=circle)),
+    return beats(
+        question,
+        statement,
+        test.circle if circle else test.neighbours,
+        unit=f"of the squared distances of {noun} means lie in the circle's plane",
+        null=f"a lookup table has {2 / (count - 1):.2f}; each rival by its own orders of the "
+        f"{noun}s",
         controls={"p of being open at some break": float(test.closed[depth])} if circle else {},
+        **design,
     )
 
 
 def _in_order(subject: Subject, texts: Dataset, word: str) -> Claim:
     """The one finding about a quantity that does not return."""
-    many, count = f"{texts.category_noun}s", len(texts.categories)
-    claim = partial(
-        finding,
-        "Is it a line or a lookup table?",
-        f"At {word} the {many} lie in their order, as no lookup table or sorts explain.",
-        exchange=f"{texts.category_noun} ({count})",
-    )
-    few = "" if count >= FEWEST else f"{FEWEST} {many}"
+    noun, count = texts.category_noun, len(texts.categories)
+    question = "Is it a line or a lookup table?"
+    statement = f"At {word} the {noun}s lie in their order, as no lookup table or sorts explain."
+    exchange = f"{noun} ({count})"
+    few = "" if count >= FEWEST else f"{FEWEST} {noun}s"
     if missing := few or texts.lacking:
-        return claim(tests={}, needs=missing)
+        return finding(question, statement, tests={}, exchange=exchange, needs=missing)
     test = chain_test(subject.ask(middle_cells)[word], **_order_test(subject, texts))
-    depth = test.best()
-    return claim(
-        **_ordered(texts, test, depth, "lie along their order", 1), tests=test.tests(depth)
+    return beats(
+        question,
+        statement,
+        test,
+        exchange=exchange,
+        unit=f"of the squared distances of {noun} means lie along their order",
+        null=f"a lookup table has {1 / (count - 1):.2f}; each rival by its own orders of the "
+        f"{noun}s",
     )
-
-
-def _ordered(
-    texts: Dataset, test: RivalTest, depth: int, lie: str, dimensions: int
-) -> dict[str, Any]:
-    """The estimate of a test of order at its best depth."""
-    table = dimensions / (len(texts.categories) - 1)
-    return {
-        "estimate": float(test.share[depth]),
-        "unit": f"of the squared distances of {texts.category_noun} means {lie} at "
-        f"{test.depths[depth]}",
-        "null": f"a lookup table has {table:.2f}; each rival by its own orders of the "
-        f"{texts.category_noun}s",
-        "selection": f"the depth, of {len(test.depths)}: each p is corrected over them (max-T)",
-    }
 
 
 def within(subject: Subject, texts: Dataset) -> Part:

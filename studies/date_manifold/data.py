@@ -153,6 +153,11 @@ class Dataset(Texts):
         chosen = self.labels if labels is None else labels
         return ideal_coordinates(chosen, self.geometry, period=self.period)
 
+    def angles(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
+        """Labels of some rows as angles in the cycle, in radians."""
+        assert self.period is not None
+        return 2 * np.pi * self.labels[rows] / self.period
+
     def permuted(self, seed: int) -> "Dataset":
         """The same texts under labels permuted among groups, all of one group moving together."""
         rng = np.random.default_rng([seed, 1])  # not the permutations that the null is made of

@@ -81,11 +81,6 @@ def predictions(
     return heldout_predictions(cell, **design | options)
 
 
-def r2(predicted: Float[np.ndarray, "n k"], truth: Float[np.ndarray, "n k"]) -> float:
-    """Share of the variance of the ideal coordinates that held-out predictions explain."""
-    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum())
-
-
 def cell_table(subject: Subject, texts: Dataset, grid: SMDSGrid) -> pd.DataFrame:
     """One row per depth and word."""
     table = grid.table(texts.positions, depths=subject.depths)

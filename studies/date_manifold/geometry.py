@@ -31,6 +31,7 @@ from interp.smds import (
     discover,
     subspace_similarity,
 )
+from interp.stats import r_squared
 from interp.study import Part, Subject
 from studies.date_manifold.data import NOUNS, Dataset
 from studies.date_manifold.detection import (
@@ -39,7 +40,6 @@ from studies.date_manifold.detection import (
     detection,
     lookup,
     predictions,
-    r2,
     score,
     scores,
 )
@@ -62,10 +62,8 @@ def planes(subject: Subject, texts: Dataset) -> Part:
     config = subject.config
     similarity = subspace_similarity(
         subject.ask(at_depth),
-        texts.labels,
-        groups=texts.groups,
+        **texts.design,
         shape=texts.geometry,
-        period=texts.period,
         alpha=config.alpha,
         standardise=config.in_geometry,
         n_permutations=config.permutations,
@@ -258,7 +256,7 @@ def shapes(subject: Subject, texts: Dataset) -> Part:
         best[f"best shape at {word}"] = ranking.shapes[0]
     if not tables:
         return Part(claims=claims)
-    table = pd.concat(tables, names=["word", None]).reset_index(level=0).reset_index(drop=True)
+    table = pd.concat(tables, names=["word"]).reset_index(level="word").reset_index(drop=True)
     caption = (
         f"Shapes at {depth}, ordered by gain, the share of the way from each shape's own null of "
         "permuted labels to a perfect score; raw scores of different shapes are not comparable. z "
@@ -278,10 +276,8 @@ def _ranked(subject: Subject, texts: Dataset, column: int) -> Discovery:
         rivals.append("log_linear")
     return discover(
         subject.ask(at_depth)[column],
-        texts.labels,
-        groups=texts.groups,
+        **texts.design,
         shapes=[first, *(name for name in rivals if name != first.name), _clusters(texts)],
-        period=texts.period,
         n_splits=config.folds,
         seed=config.seed,
         alpha=config.alpha,
@@ -332,8 +328,9 @@ def binding(subject: Subject, texts: Dataset) -> Part:
     if texts.other is None:
         return Part()
     grid = score(subject, texts, "binding", y=texts.other, standardise=subject.config.in_detection)
-    asked = cell_table(subject, texts, subject.ask(detection).grid)
-    other = cell_table(subject, texts, grid)
+    assert grid.kfold_r2 is not None
+    detected = subject.ask(detection)
+    asked, other = (cell_table(subject, texts, of) for of in (detected.grid, grid))
     table = other[["model", "depth", "word", "status"]].assign(
         asked_score=asked.score,
         other_score=other.score,
@@ -343,20 +340,17 @@ def binding(subject: Subject, texts: Dataset) -> Part:
         other_r2=other.kfold_r2,
     )
     column = texts.positions.index(texts.destination)
-    r2 = {"asked": subject.ask(detection).kfold_r2[:, column], "other": grid.kfold_r2[:, column]}
+    r2 = {"asked": detected.kfold_r2[:, column], "other": grid.kfold_r2[:, column]}
     row = subject.row_at(subject.config.depth)
+    figures = [
+        _whose(subject, texts, detected.grid, "asked"),
+        _whose(subject, texts, grid, "other"),
+        _both(subject, texts, r2),
+    ]
+    title = f"{subject.name}: the asked person's {texts.quantity} or both?"
     return Part(
         claims=[_recalled(subject, texts, grid)],
-        sections=[
-            Section(
-                f"{subject.name}: the asked person's {texts.quantity} or both?",
-                [
-                    _whose(subject, texts, subject.ask(detection).grid, "asked"),
-                    _whose(subject, texts, grid, "other"),
-                    _both(subject, texts, r2),
-                ],
-            )
-        ],
+        sections=[Section(title, figures)],
         tables={"binding": table},
         row={
             f"R2 of the {whose} {texts.quantity} at {texts.destination}": of[row]
@@ -369,8 +363,9 @@ def _recalled(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Claim:
     assert texts.other is not None
     cell = (subject.row_at(subject.config.depth), texts.positions.index(texts.destination))
     activations, quantity = subject.ask(at_depth)[cell[1]], texts.quantity
-    asked = r2(predictions(subject, texts, activations), texts.ideal())
-    other = r2(predictions(subject, texts, activations, y=texts.other), texts.ideal(texts.other))
+    asked = r_squared(texts.ideal(), predictions(subject, texts, activations))
+    predicted = predictions(subject, texts, activations, y=texts.other)
+    other = r_squared(texts.ideal(texts.other), predicted)
     p = subject.ask(detection).grid.test.p_family[*cell, 0]
     return description(
         "Is it recalled, or is it a bag of labels?",

@@ -18,7 +18,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from einops import rearrange
 from jaxtyping import Complex, Float, Int
 from transformer_lens.model_bridge import TransformerBridge
@@ -26,14 +25,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.claims import Claim, description
 from interp.extract import BatchEdit, extract
 from interp.intervene import patch, steer
-from interp.model import pattern
-from interp.plots import attention as attention_view
-from interp.plots import moved_lines
+from interp.plots import attention_between, moved_lines
 from interp.positions import align
 from interp.report import Figure, Section, Table
 from interp.smds import MovedShares, Pairs, Patching, SupervisedMDS, Turning
 from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
-from interp.stats import permute_groups
+from interp.stats import permute_groups, r_squared
 from interp.store import Store
 from interp.study import Part, Subject
 from studies.date_manifold.data import Dataset
@@ -110,19 +107,12 @@ class Reader:
         return self.decode(activations.read(hook)[:, 0])
 
 
-def angles(texts: Dataset, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Labels as angles in radians."""
-    assert texts.period is not None
-    return 2 * np.pi * texts.labels[rows] / texts.period
-
-
 def readable(reader: Reader, texts: Dataset, pairs: Pairs) -> float:
     """R2 of the map on the texts set apart, unedited: where it is not above 0, there is nothing
     that an edit could move."""
     rows = np.concatenate([pairs.receivers, pairs.donors])
-    truth = np.exp(1j * angles(texts, rows))
-    error = np.square(np.abs(reader.decode(reader.stored[rows]) - truth)).sum()
-    return float(1 - error / np.square(np.abs(truth - truth.mean())).sum())
+    truth, decoded = np.exp(1j * texts.angles(rows)), reader.decode(reader.stored[rows])
+    return float(r_squared(truth[:, None], decoded[:, None]))
 
 
 def depths_before(row: int) -> tuple[int, ...]:
@@ -148,8 +138,8 @@ def patch_words(
         patched=patched,
         receiver=reader.run(pairs.receivers),
         donor=reader.decode(reader.stored[pairs.donors]),
-        receiver_angle=angles(texts, pairs.receivers),
-        donor_angle=angles(texts, pairs.donors),
+        receiver_angle=texts.angles(pairs.receivers),
+        donor_angle=texts.angles(pairs.donors),
     )
 
 
@@ -163,7 +153,7 @@ def turn_words(
 ) -> Turning:
     """Turn the label at the source and at the destination, and the source in random planes and half
     as many of dealt labels."""
-    words, angle = (texts.source, texts.destination), angles(texts, pairs.training)
+    words, angle = (texts.source, texts.destination), texts.angles(pairs.training)
     at = {w: reader.activations(row, w)[pairs.training].astype(np.float64) for w in words}
     own = {word: cyclic_pattern(at[word], angle)[None] for word in words}
     receivers = pairs.receivers[:TURNED]
@@ -201,7 +191,7 @@ def _steered(
     doses: Sequence[int],
 ) -> Complex[np.ndarray, "plane dose text"]:
     """Decoded labels after each plane is turned by each dose at a word of the receivers."""
-    vectors = turning_vectors(planes, angles(texts, receivers), doses)
+    vectors = turning_vectors(planes, texts.angles(receivers), doses)
     added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
     every = np.tile(receivers, len(planes) * len(doses))
     hook, places = reader.store.hooks[row], reader.places(every, word)
@@ -414,29 +404,15 @@ def _turns(subject: Subject, texts: Dataset, result: Edited, statement: str) -> 
 
 
 def attention(subject: Subject, texts: Dataset) -> Part:
-    """Where does the destination attend?
-
-    Attention patterns of the first text in the block with the head that attends most from the
-    destination to the source, heads in the order of that attention.
-    """
-    model = subject.model
-    (aligned,) = align(model.tokenizer, texts.samples[:1], [texts.source, texts.destination])
+    """Where does the destination attend?"""
+    model, sample = subject.model, texts.samples[0]
+    (aligned,) = align(model.tokenizer, [sample], [texts.source, texts.destination])
     source, destination = (int(tokens[-1]) for tokens in aligned.tokens)
-    names = [pattern(block) for block in range(model.cfg.n_layers)]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(
-            torch.tensor([aligned.ids], device=model.cfg.device),
-            names_filter=names,
-            output_attentions=False,
-            use_cache=False,
-        )
-    attended = torch.stack([cache[name][0, :, destination, source] for name in names]).float()
-    block = int(attended.max(dim=1).values.argmax())
-    heads = attended[block].argsort(descending=True).tolist()
+    view = attention_between(model, sample.text, destination, [source])
     caption = (
-        f"Attention patterns of one text in block {block}, which holds the head that attends "
+        f"Attention patterns of one text in block {view.block}, which holds the head that attends "
         f"most from {texts.destination} to {texts.source}; heads stand in the order of that "
         "attention."
     )
-    view = Figure(attention_view(model, texts.samples[0].text, block, heads=heads), caption)
-    return Part(sections=[Section(f"{subject.name}: attention of block {block}", [view])])
+    title = f"{subject.name}: attention of block {view.block}"
+    return Part(sections=[Section(title, [Figure(view, caption)])])

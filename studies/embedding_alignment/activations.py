@@ -7,7 +7,7 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.extract import Stores
-from interp.model import attn_out, mlp_out, residual_stream
+from interp.model import attn_out, depth_names, mlp_out, residual_stream
 from interp.store import Store
 from studies.embedding_alignment.tokens import POOLINGS, Poolings
 
@@ -29,7 +29,7 @@ class Sides:
     @property
     def depths(self) -> tuple[str, ...]:
         """Names of the residual stream's depths."""
-        return ("embedding", *(f"block {block}" for block in range(self.n_layers)), "final norm")
+        return depth_names(self.hooks(SITES[0]))
 
     @property
     def ticks(self) -> tuple[str, ...]:

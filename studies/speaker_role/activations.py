@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.extract import Stores
-from interp.model import pattern, residual_stream
-from interp.plots import AttentionView, attention
+from interp.model import depth_names, residual_stream
+from interp.plots import AttentionView, attention_between
 from interp.positions import Sample
 from interp.store import Store
 from studies.speaker_role.data import Conversation, label_tokens
@@ -92,11 +91,10 @@ def read(
     samples, columns = _slots(model, talks)
     hooks = [stream[row] for row in rows]
     store = stores.extract("speaker_role", model, samples, hooks=hooks)
-    named = ["embedding", *(f"block {b}" for b in range(last - 1)), "final norm"]
     percent = np.array([100.0 if row == last else 100 * row / (last - 1) for row in rows])
     classes = talks[0].rendered.names
     unit = "stretch of turns" if _alone(talks) else talks[0].unit
-    return Tokens(store, tuple(named[row] for row in rows), percent, classes, unit, **columns)
+    return Tokens(store, depth_names(hooks), percent, classes, unit, **columns)
 
 
 def _slots(
@@ -176,15 +174,4 @@ def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView
     starts, stops = np.array(encoded["offset_mapping"]).T
     tagged = np.array([any(a < e and b > s for s, e in tags) for a, b in zip(starts, stops, strict=True)])  # fmt: skip # noqa: E501
     tagged[0] = False  # looked at by every head, whatever it says
-    names = [pattern(block) for block in range(model.cfg.n_layers)]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(
-            torch.tensor([encoded["input_ids"]], device=model.cfg.device),
-            names_filter=names,
-            output_attentions=False,
-            use_cache=False,
-        )
-    back = torch.tensor(np.flatnonzero(tagged))
-    attended = torch.stack([cache[name][0, :, -1].float().cpu()[:, back].sum(1) for name in names])
-    block = int(attended.max(dim=1).values.argmax())
-    return attention(model, text, block, heads=attended[block].argsort(descending=True).tolist())
+    return attention_between(model, text, -1, np.flatnonzero(tagged).tolist())
