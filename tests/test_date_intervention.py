@@ -12,9 +12,9 @@ from trained_gpt2 import birthdays
 from interp.extract import extract
 from interp.intervene import active, patch
 from interp.model import load, residual_stream
-from interp.positions import Sample
+from interp.positions import Sample, align
 from interp.run import Run
-from interp.smds.patching import share_moved
+from interp.smds.patching import Pairs, share_moved
 from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn
 from interp.stats import permutation_test
 from interp.study import Part
@@ -27,7 +27,6 @@ from studies.date_manifold.interventions import (
     Edited,
     Reader,
     depths_before,
-    draw_pairs,
     patch_words,
     readable,
     turn_words,
@@ -118,7 +117,7 @@ def trained(copying_gpt2, tmp_path_factory):
         model, data.samples, hooks=residual_stream(model), progress=False, batch_size=64,
         out=tmp_path_factory.mktemp("store") / "trained",
     )  # fmt: skip
-    pairs = draw_pairs(data, 40, seed=0)
+    pairs = Pairs.draw(data.groups, 40, seed=0)
     reader = Reader(model, store, data, READ, pairs.training, alpha=1.0, batch_size=40)
     return reader, data, pairs
 
@@ -131,7 +130,7 @@ def _named(samples: list[Sample]) -> list[Sample]:
 @pytest.fixture(scope="module")
 def patched(trained):
     reader, data, pairs = trained
-    return patch_words(reader, data, pairs, ("month", "sport"), (0, 1, READ))
+    return patch_words(reader, pairs, ("month", "sport"), (0, 1, READ))
 
 
 def test_nothing_is_fitted_on_a_date_that_is_decoded(trained):
@@ -144,7 +143,7 @@ def test_nothing_is_fitted_on_a_date_that_is_decoded(trained):
 
 def test_the_month_carries_the_date_to_the_birthday_and_the_sport_does_not(trained, patched):
     reader, data, pairs = trained
-    assert readable(reader, data, pairs) > 0.8
+    assert readable(reader, pairs) > 0.8
     shares = patched.moved(n_permutations=200, seed=0)
     month, sport = shares.share[:, :2]
     # the date is fetched in the first block: it is the embedding that "birthday" attends to
@@ -180,12 +179,12 @@ def test_the_edit_reaches_the_word_and_no_other(trained):
     )
     by_hand = []
     for row, text in enumerate(texts):
-        aligned = reader.align([text])[0]
+        (aligned,) = align(reader.model.tokenizer, [data.samples[text]], ["birthday"])
         with patch(reader.model, {hook: values[row : row + 1]}, positions=places[row]):
             _, cache = reader.model.run_with_cache(
                 reader.model.tokenizer(data.samples[text].text, return_tensors="pt").input_ids
             )
-        destination = aligned.tokens[reader.words.index("birthday")][-1]
+        destination = aligned.tokens[0][-1]
         by_hand.append(cache[reader.store.hooks[READ]][0, destination].detach().numpy())
     # batches of another size round differently
     np.testing.assert_allclose(edited, reader.decode(np.array(by_hand)), atol=1e-4)
@@ -201,7 +200,7 @@ def _turned(data: Dataset, result: Edited) -> tuple[Part, str | None]:
 
 def test_turning_the_month_turns_the_birthday_as_no_other_plane_does(trained, patched):
     reader, data, pairs = trained
-    turning = turn_words(reader, data, pairs, 0, planes=40, seed=0)
+    turning = turn_words(reader, pairs, 0, planes=40, seed=0)
     shares = patched.moved(n_permutations=1, seed=0)
     part, outcome = _turned(data, Edited(READ, 0.9, shares, turning))
     (claim,) = part.claims

@@ -106,12 +106,39 @@ class Reader:
         )
         return self.decode(activations.read(hook)[:, 0])
 
+    def patched(self, row: int, word: str, pairs: Pairs) -> Complex[np.ndarray, " pair"]:
+        """Decoded labels of the receivers, of which a word has the donors' activations."""
+        hook, places = self.store.hooks[row], self.places(pairs.receivers, word)
+        values = self.activations(row, word)[pairs.donors, None]
+        return self.run(
+            pairs.receivers,
+            lambda batch: patch(self.model, {hook: values[batch]}, positions=places[batch]),
+        )
 
-def readable(reader: Reader, texts: Dataset, pairs: Pairs) -> float:
+    def turned(
+        self,
+        row: int,
+        word: str,
+        planes: Float[np.ndarray, "plane 2 d"],
+        rows: Int[np.ndarray, " text"],
+        doses: Sequence[int],
+    ) -> Complex[np.ndarray, "plane dose text"]:
+        """Decoded labels of the texts, turned at a word in each plane by each dose."""
+        vectors = turning_vectors(planes, self.texts.angles(rows), doses)
+        added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
+        every = np.tile(rows, len(planes) * len(doses))
+        hook, places = self.store.hooks[row], self.places(every, word)
+        decoded = self.run(
+            every, lambda batch: steer(self.model, {hook: added[batch]}, positions=places[batch])
+        )
+        return decoded.reshape(len(planes), len(doses), len(rows))
+
+
+def readable(reader: Reader, pairs: Pairs) -> float:
     """R2 of the map on the texts set apart, unedited: where it is not above 0, there is nothing
     that an edit could move."""
     rows = np.concatenate([pairs.receivers, pairs.donors])
-    truth, decoded = np.exp(1j * texts.angles(rows)), reader.decode(reader.stored[rows])
+    truth, decoded = np.exp(1j * reader.texts.angles(rows)), reader.decode(reader.stored[rows])
     return float(r_squared(truth[:, None], decoded[:, None]))
 
 
@@ -122,53 +149,41 @@ def depths_before(row: int) -> tuple[int, ...]:
 
 
 def patch_words(
-    reader: Reader, texts: Dataset, pairs: Pairs, words: tuple[str, str], rows: Sequence[int]
+    reader: Reader, pairs: Pairs, words: tuple[str, str], rows: Sequence[int]
 ) -> Patching:
     """Give words of the receivers the donors' activations, at one depth after another."""
-    places = {word: reader.places(pairs.receivers, word) for word in words}
-    patched = np.empty((len(words), len(rows), len(pairs.receivers)), dtype=complex)
-    for column, row in enumerate(rows):
-        for number, word in enumerate(words):
-            values = reader.activations(row, word)[pairs.donors]
-            edit = _patch(reader, row, values, places[word])
-            patched[number, column] = reader.run(pairs.receivers, edit)
+    patched = [[reader.patched(row, word, pairs) for row in rows] for word in words]
     return Patching(
         words=words,
         rows=tuple(rows),
-        patched=patched,
+        patched=np.array(patched),
         receiver=reader.run(pairs.receivers),
         donor=reader.decode(reader.stored[pairs.donors]),
-        receiver_angle=texts.angles(pairs.receivers),
-        donor_angle=texts.angles(pairs.donors),
+        receiver_angle=reader.texts.angles(pairs.receivers),
+        donor_angle=reader.texts.angles(pairs.donors),
     )
 
 
-def _patch(reader: Reader, row: int, values: np.ndarray, places: np.ndarray) -> BatchEdit:
-    hook = reader.store.hooks[row]
-    return lambda batch: patch(reader.model, {hook: values[batch, None]}, positions=places[batch])
-
-
-def turn_words(
-    reader: Reader, texts: Dataset, pairs: Pairs, row: int, *, planes: int, seed: int
-) -> Turning:
+def turn_words(reader: Reader, pairs: Pairs, row: int, *, planes: int, seed: int) -> Turning:
     """Turn the label at the source and at the destination, and the source in random planes and half
     as many of dealt labels."""
-    words, angle = (texts.source, texts.destination), texts.angles(pairs.training)
-    at = {w: reader.activations(row, w)[pairs.training].astype(np.float64) for w in words}
+    texts, training = reader.texts, pairs.training
+    words, angle = (texts.source, texts.destination), texts.angles(training)
+    at = {word: reader.activations(row, word)[training].astype(np.float64) for word in words}
     own = {word: cyclic_pattern(at[word], angle)[None] for word in words}
     receivers = pairs.receivers[:TURNED]
     few, ends = receivers[:TURNED_BY_OTHERS], (DOSES[0], DOSES[-1])
-    turned = [_steered(reader, texts, row, word, own[word], receivers, DOSES)[0] for word in words]
+    turned = [reader.turned(row, word, own[word], receivers, DOSES)[0] for word in words]
     plain = reader.run(receivers)
 
     def slopes(others: Iterable[np.ndarray]) -> np.ndarray:
         same_size = np.array([stretched(plane, own[texts.source][0]) for plane in others])
-        edited = _steered(reader, texts, row, texts.source, same_size, few, ends)
+        edited = reader.turned(row, texts.source, same_size, few, ends)
         return per_degree(turn(edited, plain[: len(few)]), ends)
 
     rng = np.random.default_rng([seed, 3])
     random = rng.standard_normal((planes, *own[texts.source].shape[1:]))
-    dealt = permute_groups(angle, texts.groups[pairs.training], planes // 2, rng)
+    dealt = permute_groups(angle, texts.groups[training], planes // 2, rng)
     patterns = (cyclic_pattern(at[texts.source], labels) for labels in dealt)
     return Turning(
         row=row,
@@ -179,26 +194,6 @@ def turn_words(
         others={"random planes": slopes(random), "planes of dealt labels": slopes(patterns)},
         beside=float(slopes(own[texts.source])[0]),
     )
-
-
-def _steered(
-    reader: Reader,
-    texts: Dataset,
-    row: int,
-    word: str,
-    planes: Float[np.ndarray, "plane 2 d"],
-    receivers: Int[np.ndarray, " text"],
-    doses: Sequence[int],
-) -> Complex[np.ndarray, "plane dose text"]:
-    """Decoded labels after each plane is turned by each dose at a word of the receivers."""
-    vectors = turning_vectors(planes, texts.angles(receivers), doses)
-    added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
-    every = np.tile(receivers, len(planes) * len(doses))
-    hook, places = reader.store.hooks[row], reader.places(every, word)
-    decoded = reader.run(
-        every, lambda batch: steer(reader.model, {hook: added[batch]}, positions=places[batch])
-    )
-    return decoded.reshape(len(planes), len(doses), len(receivers))
 
 
 # --- what they show ------------------------------------------------------------------------------
@@ -240,12 +235,11 @@ def edited(subject: Subject, texts: Dataset) -> Edited | None:
     options = {"alpha": config.alpha, "batch_size": config.batch_size}
     reader = Reader(subject.model, subject.residuals, texts, row, pairs.training, **options)
     words = (texts.source, texts.distractor)
-    patching = patch_words(reader, texts, pairs, words, depths_before(row))
-    turning = turn_words(
-        reader, texts, pairs, patching.deepest_half(), planes=PLANES, seed=config.seed
-    )
+    patching = patch_words(reader, pairs, words, depths_before(row))
+    deepest = patching.deepest_half()
+    turning = turn_words(reader, pairs, deepest, planes=PLANES, seed=config.seed)
     shares = patching.moved(n_permutations=config.permutations, seed=config.seed)
-    return Edited(row, readable(reader, texts, pairs), shares, turning)
+    return Edited(row, readable(reader, pairs), shares, turning)
 
 
 def outcome(subject: Subject, texts: Dataset) -> str | None:
