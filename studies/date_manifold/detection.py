@@ -81,10 +81,13 @@ def predictions(
     return heldout_predictions(cell, **design | options)
 
 
-def cell_table(subject: Subject, texts: Dataset, grid: SMDSGrid) -> pd.DataFrame:
-    """One row per depth and word."""
+def cell_table(
+    subject: Subject, texts: Dataset, grid: SMDSGrid, *, without: Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row per depth and word, without some columns."""
     table = grid.table(texts.positions, depths=subject.depths)
     table.insert(0, "model", subject.name)
+    table = table.drop(columns=list(without), errors="ignore")
     return table.rename(columns={"position": "word", "order_mean": "shuffled_order_mean"})
 
 
@@ -191,10 +194,9 @@ def _by_word(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Table:
         "left_out_r2": f"R2, {texts.category_noun} left out",
         "kfold_error": f"error ({texts.unit})",
     }
-    shown = peaks[[name for name in names if name in peaks]].rename(columns=names)
-    return Table(
-        shown.reset_index(drop=True), "Every word at the depth where its score is highest."
-    )
+    shown = pd.DataFrame({names[name]: peaks[name] for name in names if name in peaks})
+    caption = "Every word at the depth where its score is highest."
+    return Table(shown.reset_index(drop=True), caption)
 
 
 def _survivors(subject: Subject, texts: Dataset) -> Claim:
@@ -317,7 +319,7 @@ def rigidity(subject: Subject, texts: Dataset) -> Part:
         "figure must stand out from the activations as they are. Low scores are no sign of an "
         "ellipse; a perfect circle beside twenty nuisance dimensions scores .40 here.",
     )
-    table = cell_table(subject, texts, grid).drop(columns="null_sd")
+    table = cell_table(subject, texts, grid, without=["null_sd"])
     return Part(
         claims=[rigid],
         sections=[Section(f"{subject.name}: is the figure rigid?", [heat])],

@@ -4,16 +4,14 @@
    coordinates) is compared with that of every other by principal angles, corrected by how well each
    pattern agrees with itself on independent halves of the data.
 3. *Reuse*: at every depth a map is fitted at the source word on training rows and scored at every
-   word on held-out ones. Each word is centred and scaled by its own training rows; the map stays
-   the source's. Reuse is judged by the agreement of predictions with the ideal coordinates in the
-   source's own frame, against maps fitted to permuted labels. The score does not judge it: it
-   allows any rotation, and a word whose plane merely leans towards the noise of the map passes its
-   permutation test.
+   word on held-out ones. Each word is centred and scaled by its own training rows. Reuse is judged
+   by the agreement of predictions with the ideal coordinates in the source's own frame, against
+   maps fitted to permuted labels. The score does not judge it: it allows any rotation, and a word
+   whose plane merely leans towards the noise of the map passes its permutation test.
 
-*Shapes*: each shape is held to its own null on the same folds, and the best is compared with every
-other, fitted anew on resampled groups (`interp.smds.discover`). *Binding*: the text names two
-people with a label each and returns to one of them. Every word is scored for both labels: a bag of
-labels serves both alike, recall serves the one that was asked for.
+*Shapes*: each shape is held to its own null, and the best is compared with every other, fitted anew
+on resampled groups (`interp.smds.discover`). *Binding*: the text names two people with a label each
+and returns to one of them. A bag of labels serves both alike, recall the one that was asked for.
 """
 
 import numpy as np
@@ -54,9 +52,6 @@ def _depth(subject: Subject) -> str:
     return subject.depths[subject.row_at(subject.config.depth)]
 
 
-# --- experiment 2 --------------------------------------------------------------------------------
-
-
 def planes(subject: Subject, texts: Dataset) -> Part:
     """Do two words hold the label along the same directions?"""
     config = subject.config
@@ -71,12 +66,11 @@ def planes(subject: Subject, texts: Dataset) -> Part:
     )
     pair = (texts.positions.index(texts.source), texts.positions.index(texts.destination))
     name = f"same plane, {texts.source} and {texts.destination}"
-    table = similarity.table(texts.positions)
     title = f"{subject.name}: do words share a plane?"
     return Part(
         claims=[_same_plane(subject, texts, similarity, pair)],
         sections=[Section(title, _plane_figures(subject, texts, similarity, pair))],
-        tables={"planes": table.assign(model=subject.name)},
+        tables={"planes": similarity.table(texts.positions).assign(model=subject.name)},
         row={
             f"depth at {config.depth:g} %": _depth(subject),
             name: similarity.corrected[pair],
@@ -89,6 +83,7 @@ def _same_plane(
     subject: Subject, texts: Dataset, similarity: SubspaceSimilarity, pair: tuple[int, int]
 ) -> Claim:
     reliable = similarity.pair_status[pair] == "ok"
+    needs = "patterns of both words that agree with themselves on halves of the data"
     controls = {
         "without correction": similarity.similarity[pair],
         "|cosine| of the decoders' weights": similarity.weight_cosine[pair],
@@ -107,9 +102,7 @@ def _same_plane(
         exchange=texts.exchanged,
         controls=controls,
         tests={"permuted labels": p} if reliable else {},
-        needs=""
-        if reliable
-        else "patterns of both words that agree with themselves on halves of the data",
+        needs="" if reliable else needs,
     )
 
 
@@ -143,9 +136,6 @@ def _number(value: float) -> str:
     return "undefined" if np.isnan(value) else f"{value:.2f}"
 
 
-# --- experiment 3 --------------------------------------------------------------------------------
-
-
 def reuse(subject: Subject, texts: Dataset) -> Part:
     """Does the map that reads the label at its source read it at other words?"""
     fit = {"standardise": subject.config.in_geometry}
@@ -153,8 +143,6 @@ def reuse(subject: Subject, texts: Dataset) -> Part:
     grid = score(subject, texts, "reuse", source=source, **fit)
     level = lookup(subject, texts, source=0, **fit).score.item()
     cell = (subject.row_at(subject.config.depth), texts.positions.index(texts.destination))
-    further = ["null_sd", "survives", "kfold_error"]
-    table = cell_table(subject, texts, grid).drop(columns=further, errors="ignore")
     title = f"Score of the map fitted at {texts.source}"
     heat = Figure(
         scores(subject, texts, grid, title, lookup=level),
@@ -162,6 +150,7 @@ def reuse(subject: Subject, texts: Dataset) -> Part:
         "above permuted labels; where the figure before this one has none, the word holds the "
         f"{texts.quantity} in a plane of its own, a little of which leaks through the map.",
     )
+    table = cell_table(subject, texts, grid, without=["null_sd", "survives", "kfold_error"])
     title = f"{subject.name}: is the map of {texts.source} reused?"
     figures = [_agreement(subject, texts, grid), heat, _borrowed(subject, texts, grid, level)]
     assert grid.reuse is not None
@@ -235,9 +224,6 @@ def _borrowed(subject: Subject, texts: Dataset, grid: SMDSGrid, level: float) ->
         f"The distance of the two {destination} curves is what {destination} holds but the map of "
         f"{source} does not read.",
     )
-
-
-# --- which shape? --------------------------------------------------------------------------------
 
 
 def shapes(subject: Subject, texts: Dataset) -> Part:
@@ -318,9 +304,6 @@ def _best_shape(
             "in order of gain": ", ".join(ranking.shapes),
         },
     )
-
-
-# --- two people ----------------------------------------------------------------------------------
 
 
 def binding(subject: Subject, texts: Dataset) -> Part:

@@ -2,8 +2,7 @@
 
 Some texts are set apart. A map of the label is fitted at the destination on all others, at the
 depth where the destination holds it best, and decodes what the destination holds when one of these
-texts is run under an edit. A word stands for its last token, as everywhere in the study, and
-unedited activations come from the store.
+texts is run under an edit. A word stands for its last token, as everywhere in the study.
 
 5. *Patching*: at one depth after another the source word of a text (the receiver) gets the residual
    stream of another text (the donor; `interp.smds.patching`). The distractor is patched in the same
@@ -49,10 +48,7 @@ PLANES = 40
 """Random planes; of dealt labels there are half as many, enough for a 5 % test."""
 
 TURNED, TURNED_BY_OTHERS = 16, 4
-"""Receivers that are turned in the label's own plane, and in each of the other planes: these are
-many, and each costs two runs of every receiver."""
-
-# --- edited runs ---------------------------------------------------------------------------------
+"""Receivers that are turned in the label's own plane, and in each of the many other planes."""
 
 
 class Reader:
@@ -152,11 +148,10 @@ def patch_words(
     reader: Reader, pairs: Pairs, words: tuple[str, str], rows: Sequence[int]
 ) -> Patching:
     """Give words of the receivers the donors' activations, at one depth after another."""
-    patched = [[reader.patched(row, word, pairs) for row in rows] for word in words]
     return Patching(
         words=words,
         rows=tuple(rows),
-        patched=np.array(patched),
+        patched=np.array([[reader.patched(row, w, pairs) for row in rows] for w in words]),
         receiver=reader.run(pairs.receivers),
         donor=reader.decode(reader.stored[pairs.donors]),
         receiver_angle=reader.texts.angles(pairs.receivers),
@@ -196,9 +191,6 @@ def turn_words(reader: Reader, pairs: Pairs, row: int, *, planes: int, seed: int
     )
 
 
-# --- what they show ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Edited:
     """What the edited runs of one model gave."""
@@ -236,16 +228,14 @@ def edited(subject: Subject, texts: Dataset) -> Edited | None:
     reader = Reader(subject.model, subject.residuals, texts, row, pairs.training, **options)
     words = (texts.source, texts.distractor)
     patching = patch_words(reader, pairs, words, depths_before(row))
-    deepest = patching.deepest_half()
-    turning = turn_words(reader, pairs, deepest, planes=PLANES, seed=config.seed)
+    turning = turn_words(reader, pairs, patching.deepest_half(), planes=PLANES, seed=config.seed)
     shares = patching.moved(n_permutations=config.permutations, seed=config.seed)
     return Edited(row, readable(reader, pairs), shares, turning)
 
 
 def outcome(subject: Subject, texts: Dataset) -> str | None:
-    """What both interventions did to the destination, in words; None without them."""
-    result = subject.ask(edited)
-    if result is None:
+    """What both did to the destination, in words; None without them."""
+    if (result := subject.ask(edited)) is None:
         return None
     return f"{_moved(subject, texts, result.shares)}; {_turned(subject, result.turning)}"
 
@@ -256,8 +246,7 @@ def patching(subject: Subject, texts: Dataset) -> Part:
         f"How far patching {texts.source} moves the {texts.quantity} decoded at "
         f"{texts.destination}, beyond patching {texts.distractor or 'another word'}."
     )
-    result = subject.ask(edited)
-    if result is None:
+    if (result := subject.ask(edited)) is None:
         return _untested(subject, texts, statement)
     shares, (source, other) = result.shares, result.shares.patching.words
     return Part(
@@ -298,10 +287,8 @@ def _moves(subject: Subject, texts: Dataset, result: Edited, statement: str) -> 
     assert texts.period is not None
     # at the embedding the word itself is replaced, which always moves what is read after it
     p = float(shares.test.p_family[0, 1:].min(initial=1.0))
-    before, after = (
-        patching.distance(decoded) * texts.period
-        for decoded in (patching.receiver, patching.patched)
-    )
+    before = patching.distance(patching.receiver) * texts.period
+    after = patching.distance(patching.patched) * texts.period
     first, last = (subject.depths[patching.rows[end]] for end in (0, -1))
     return description(
         _question(texts),
@@ -344,11 +331,9 @@ def turning(subject: Subject, texts: Dataset) -> Part:
         f"How far turning {texts.source} in its plane turns the {texts.quantity} decoded at "
         f"{texts.destination}."
     )
-    result = subject.ask(edited)
-    if result is None:
+    if (result := subject.ask(edited)) is None:
         return _untested(subject, texts, statement)
-    turning = result.turning
-    table = turning.table(subject.depths)
+    turning, table = result.turning, result.turning.table(subject.depths)
     caption = (
         f"Vectors added to {len(turning.plain)} texts at {subject.depths[turning.row]}; the "
         f"{texts.quantity} decoded at {texts.destination}, {subject.depths[result.row]}, by a map "
