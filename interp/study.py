@@ -160,7 +160,7 @@ class Subject:
         """Residual stream [position, sample, d] of one depth, by its number in `depths`."""
         return self.residuals.read(self.residuals.hooks[row]).swapaxes(0, 1)
 
-    def row_at(self, percent: float) -> int:
+    def row_at(self, percent: float | int) -> int:
         """Number of the depth at this share of the blocks; depth k is the output of k blocks."""
         return round(percent / 100 * (len(self.depths) - 2))
 

@@ -21,8 +21,9 @@ from interp.claims import Claim, judged
 from interp.smds import ideal_coordinates
 from interp.study import Part
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.detection import detection
-from studies.date_manifold.geometry import binding, planes, reuse, rigidity, shapes
+from studies.date_manifold.circle import ring
+from studies.date_manifold.detection import detection, rigidity
+from studies.date_manifold.geometry import binding, planes, reuse, shapes
 
 N = 240
 RAW = dataclasses.replace(CONFIG, standardise="none")
@@ -153,9 +154,10 @@ RIGID, ROUND = "What a projection that cannot stretch", "How round the ring of m
 
 
 def test_a_circle_without_nuisance_is_rigid_and_round():
-    _, part = _rigidity(figure(_dates()))
+    subject, part = _rigidity(figure(_dates()))
     rigid = _claim(part, RIGID)
     assert rigid.estimate is not None and rigid.estimate > 0.8
+    part = subject.ask(ring)
     claim = _claim(part, ROUND)
     assert claim.estimate is not None and claim.estimate > 0.85
     assert part.row["axis ratio at [month]"] == claim.estimate
@@ -167,9 +169,9 @@ def test_a_circle_without_nuisance_is_rigid_and_round():
 def test_neither_an_ellipse_nor_a_table_is_round():
     data = _dates()
     ellipse = data.ideal() * [RADIUS, RADIUS / 4] @ directions(2)
-    _, part = _rigidity(ellipse, config=RAW)
+    part = Planted(data, {data.source: ellipse}, config=RAW).ask(ring)
     assert _claim(part, ROUND).estimate == pytest.approx(1 / 4, abs=0.1)
-    _, part = _rigidity(lookup_table(data), config=RAW)
+    part = Planted(data, {data.source: lookup_table(data)}, config=RAW).ask(ring)
     table = _claim(part, ROUND)
     assert table.controls[LEAST] == 0
 
@@ -181,13 +183,14 @@ def test_nuisance_hides_a_circle_from_a_rigid_projection_and_leaves_it_round():
     rigid = _claim(part, RIGID)
     assert float(rigid.controls["ridge regression"]) > 0.7
     assert rigid.estimate is not None and rigid.estimate < 0.5
-    ring = _claim(part, ROUND)
-    assert float(ring.controls[LEAST]) > 0.5
+    assert float(_claim(subject.ask(ring), ROUND).controls[LEAST]) > 0.5
 
 
 def test_a_line_has_no_roundness():
     data = few_words("age", 120)
-    part = Planted(data, {data.source: figure(data)}).ask(rigidity)
+    subject = Planted(data, {data.source: figure(data)})
+    part = subject.ask(rigidity)
+    assert subject.ask(ring) == Part()
     (claim,) = part.claims
     assert claim.statement.startswith(RIGID) and set(part.tables) == {"rigidity"}
 

@@ -14,8 +14,7 @@ from interp.intervene import active, patch
 from interp.model import load, residual_stream
 from interp.positions import Sample, align
 from interp.run import Run
-from interp.smds.patching import Pairs, share_moved
-from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn
+from interp.smds import Pairs
 from interp.stats import permutation_test
 from interp.study import Part
 from studies.date_manifold import data as texts_of
@@ -31,69 +30,6 @@ from studies.date_manifold.interventions import (
     readable,
     turn_words,
 )
-
-# --- the measures, on angles that are known ------------------------------------------------------
-
-
-def _angles(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return rng.uniform(0, 2 * np.pi, n), rng.uniform(0, 2 * np.pi, n)
-
-
-def test_share_is_0_without_an_effect_1_for_a_full_move_and_linear_between():
-    own, donor = _angles()
-    rng = np.random.default_rng(1)
-    # a map that shrinks, and errs: the share must not know of it
-    noise = rng.normal(size=(2, 200)) + 1j * rng.normal(size=(2, 200))
-    before, there = 0.6 * np.exp(1j * np.stack([own, donor])) + 0.05 * noise
-    share = {part: share_moved(before + part * (there - before), before, there, own, donor)
-             for part in (0.0, 0.5, 1.0)}  # fmt: skip
-    assert share[0.0] == 0
-    assert share[0.5] == pytest.approx(0.5, abs=1e-12)
-    assert share[1.0] == pytest.approx(1, abs=1e-12)
-
-
-def test_share_has_no_seam_at_the_turn_of_the_year():
-    # receivers on the last day, donors on the third: two days, not 363
-    own, donor = _angles(60)
-    before, there = np.exp(1j * own), np.exp(1j * donor)
-    shifted = [angle + 2 * np.pi * turns for turns, angle in ((1, own), (-2, donor))]
-    plain = share_moved(there, before, there, own, donor)
-    assert share_moved(there, before, there, *shifted) == pytest.approx(plain, abs=1e-9)
-    close = np.mod(own - 0.02, 2 * np.pi)
-    assert share_moved(np.exp(1j * close), before, np.exp(1j * close), own, close) == (
-        pytest.approx(1, abs=1e-9)
-    )
-
-
-def test_an_edit_that_only_wipes_the_label_out_moves_it_nowhere():
-    own, donor = _angles(2000)
-    before, there = np.exp(1j * own), np.exp(1j * donor)
-    share = share_moved(np.zeros_like(before), before, there, own, donor)
-    # own and donor labels are independent, so that 2000 of them correlate by chance alone
-    assert abs(share) < 0.05
-
-
-def test_a_turn_is_measured_over_the_seam_and_its_slope_is_degrees_per_degree():
-    own, _ = _angles(50)
-    plain = np.exp(1j * own)
-    edited = np.stack([0.3 * plain * np.exp(1j * np.radians(0.4 * dose)) for dose in DOSES])
-    degrees = turn(edited, plain)
-    np.testing.assert_allclose(degrees, [0.4 * dose for dose in DOSES], atol=1e-9)
-    assert per_degree(degrees, DOSES) == pytest.approx(0.4)
-    assert turn(plain, plain) == pytest.approx(0, abs=1e-12)
-
-
-def test_a_pattern_is_the_plane_that_was_planted_and_a_stretched_one_has_its_size():
-    own, _ = _angles(100)
-    rng = np.random.default_rng(3)
-    planted = rng.standard_normal((2, 30))
-    rows = np.column_stack([np.cos(own), np.sin(own)]) @ planted + rng.standard_normal(30)
-    np.testing.assert_allclose(cyclic_pattern(rows, own), planted, atol=1e-9)
-    other = stretched(rng.standard_normal((2, 30)), planted)
-    np.testing.assert_allclose(other @ other.T, planted @ planted.T, atol=1e-9)
-    assert np.abs(other - planted).max() > 0.1
-
 
 # --- a GPT-2 that was trained to repeat the date -------------------------------------------------
 
