@@ -14,7 +14,7 @@ from studies.date_manifold.data import Dataset, generate
 ROWS = ("embedding", *(f"block {block}" for block in range(3)), "final norm")
 SHOWN = 2
 """The row of `ROWS` into which figures are planted."""
-CONFIG = Config(permutations=40, jobs=1, depth=60.0)
+CONFIG = Config(permutations=40, interventions=0, jobs=1, depth=60.0)
 """`depth` is that of `SHOWN`."""
 RADIUS = 8.0
 """Of planted figures, beside noise of standard deviation 1."""

@@ -20,8 +20,8 @@ from planted_texts import (
 from interp.claims import Claim, judged
 from interp.smds import ideal_coordinates
 from interp.study import Part
-from studies.date_manifold.data import Dataset
 from studies.date_manifold.circle import ring
+from studies.date_manifold.data import Dataset
 from studies.date_manifold.detection import detection, rigidity
 from studies.date_manifold.geometry import binding, planes, reuse, shapes
 

@@ -217,14 +217,14 @@ def test_texts_about_two_people_are_intervened_on(config, monkeypatch):
     ],
 )
 def test_texts_that_do_not_allow_it_say_what_they_lack(data, lacking):
-    subject = Planted(data, {})
+    subject = Planted(data, {}, config=dataclasses.replace(CONFIG, interventions=40))
     parts = [subject.ask(interventions.patching), subject.ask(interventions.turning)]
     assert subject.ask(interventions.outcome) is None
     assert all(not part.sections for part in parts)
     claims = [claim for part in parts for claim in part.claims]
     assert [claim.verdict for claim in claims] == ["described"] * 2
     assert all(lacking in claim.reason for claim in claims)
-    left_out = Planted(data, {}, config=dataclasses.replace(CONFIG, interventions=0))
+    left_out = Planted(data, {})
     assert left_out.ask(interventions.patching) == Part() == left_out.ask(interventions.turning)
     assert left_out.ask(interventions.outcome) is None
 

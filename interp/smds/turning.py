@@ -16,6 +16,7 @@ import pandas as pd
 from einops import einsum
 from jaxtyping import Complex, Float, Int
 
+from interp.smds.similarity import pattern_coefficients
 from interp.stats import jackknife_half_width, permutation_test
 
 
@@ -25,7 +26,7 @@ def cyclic_pattern(
     """How activations move with cosine and sine of a label's angle, by least squares."""
     waves = np.column_stack([np.cos(angle), np.sin(angle)])
     centred = activations - activations.mean(axis=0)
-    return np.linalg.lstsq(waves - waves.mean(axis=0), centred, rcond=None)[0]
+    return pattern_coefficients(waves, np.ones(len(waves))) @ centred
 
 
 def stretched(
