@@ -46,8 +46,8 @@ from interp.affinity import (
     vo_cross,
     vo_cross_difference,
 )
-from interp.affinity.inputs import inputs
-from interp.affinity.moments import bilinear, head_maps
+from interp.affinity._inputs import inputs
+from interp.affinity._moments import bilinear, head_maps
 from interp.weights import AttentionWeights, Rope, size_report
 
 DIRECTIONS, SAMPLED, BLOCKS_PER_SHARD = 10, 1000, 4

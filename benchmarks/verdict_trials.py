@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # planted codes and tiny models
 from rival_codes import MONTHS, noise, planted  # noqa: E402
 from tiny_models import tiny_hf  # noqa: E402
 
-from interp.affinity import Forms, fold, qk, qk_self  # noqa: E402
+from interp.affinity import fold, survey_logits, turned_change  # noqa: E402
 from interp.alignment import (  # noqa: E402
     OK,
     Scores,
@@ -49,9 +49,6 @@ from interp.smds import (  # noqa: E402
 from interp.smds.category_gram import category_gram  # noqa: E402
 from interp.stats import permutation_test, simultaneous_band  # noqa: E402
 from interp.weights import AttentionWeights  # noqa: E402
-from studies.attention_affinity.residuals import Unrelated  # noqa: E402
-from studies.attention_affinity.routing import Turns, turned_changes  # noqa: E402
-from studies.attention_affinity.unrelated import Gathered, place  # noqa: E402
 from studies.speaker_role.causal import limits_over_transcripts  # noqa: E402
 from studies.speaker_role.intervention import Ablation, Sweep  # noqa: E402
 
@@ -147,10 +144,8 @@ def rerouted(broadly: bool, seed: int) -> bool:
         return W + 0.05 * change * W.norm() / change.norm()
 
     other = AttentionWeights(**{**vars(one), "W_Q": step(one.W_Q), "W_K": step(one.W_K)})
-    X, turns = torch.from_numpy(axes[:, :4].T.copy()), Turns()
-    for changes in turned_changes(one, other, fold(one), X, [0], seed=seed):
-        turns.add(changes.transpose(0, 1).flatten(1).numpy())
-    return place(turns.rate() if broadly else turns.best()) <= LEVEL
+    turned = turned_change(one, other, torch.from_numpy(axes[:, :4].T.copy()), seed=seed)
+    return (turned.p_rate() if broadly else turned.p_largest()) <= LEVEL
 
 
 def ordered(kind: str, amplitude: float, seed: int) -> bool:
@@ -506,15 +501,6 @@ def matched(effect: float, pair: str, seed: int) -> bool:
         key = named[0 if pair == "self" else 1]
         for W, side in ((W_Q, named[0]), (W_K, key)):
             W[0] += effect * torch.outer(torch.from_numpy(side).to(W.dtype), axis) / d**0.5
-    forms: Forms = fold(AttentionWeights(**{**vars(one), "W_Q": W_Q, "W_K": W_K}))
-    unrelated = Unrelated.draw(4, None, seed=seed)
-    X = torch.cat([torch.from_numpy(named), torch.from_numpy(unrelated.vectors(None, d))])
-    cross, own = qk(forms, X, X, distance=0, seed=seed), qk_self(forms, X, distance=0, seed=seed)
-    gathered = Gathered(unrelated, 1, heads)
-    others = (cross.z[:, 4:, 4:], cross.p[:, 4:, 4:], own.z[:, 4:], own.p[:, 4:])
-    gathered.add(0, *(part.numpy() for part in others), first=True)
-    off = ~np.eye(4, dtype=bool)
-    p = own.p[:, :4].numpy() if pair == "self" else cross.p[:, :4, :4].numpy()[:, off]
-    gathered.tally.add(pair, np.zeros(1, dtype=int), p.reshape(1, -1))
-    by_set = gathered.tally.survivors(pair, LEVEL)
-    return bool(by_set[0] > 0 and place(by_set) <= LEVEL)
+    forms = fold(AttentionWeights(**{**vars(one), "W_Q": W_Q, "W_K": W_K}))
+    survivors = survey_logits(forms, torch.from_numpy(named), seed=seed).survivors(pair, LEVEL)
+    return survivors.count > 0 and survivors.p <= LEVEL

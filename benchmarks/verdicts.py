@@ -31,7 +31,6 @@ from verdict_trials import ROOT
 from interp.smds import cycle_test
 from interp.tasks import digest, run_tasks
 from interp.tasks.content import surroundings
-from studies.attention_affinity.routing import turned_changes
 
 LEVEL, REFUSED, POWER, COVERED = 0.05, 10 / 120, 0.6, (0.92, 0.98)
 """Of false support on noise and under a rival, of true support, and of intervals."""
@@ -278,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     failed, code = (
         False,
-        digest([surroundings(each) for each in (cycle_test, turned_changes, trials.matched)]),
+        digest([surroundings(each) for each in (cycle_test, trials.judge, trials.matched)]),
     )
     for row in tqdm(chosen, unit="row", file=sys.stderr):
         n = QUICK if options.quick else row.trials

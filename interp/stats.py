@@ -16,9 +16,10 @@ Four rules are kept here so that no method has to restate them:
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import SupportsFloat
 
 import numpy as np
-from jaxtyping import Bool, Float, Inexact, Int, Integer, Shaped
+from jaxtyping import Bool, Float, Inexact, Int, Integer, Real, Shaped
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
@@ -133,6 +134,16 @@ def separate_tests(
     return PermutationTest(**stacked, floor=tests[0].floor)
 
 
+def p_among(value: SupportsFloat, others: Real[np.ndarray, " others"]) -> float:
+    """One-sided p of a value among others that are exchangeable with it under the null.
+
+    (1 + number of others at or above the value) / (1 + number of others), where values that differ
+    by no more than rounding count as equal. Raises ValueError without others.
+    """
+    observed, null = np.array([float(value)]), others[:, None].astype(float)
+    return float(permutation_test(observed, null).p[0])
+
+
 def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
     """Benjamini-Hochberg adjusted p values of *analytic* p values; NaN cells stay NaN.
 
@@ -143,6 +154,34 @@ def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
     if defined.any():
         adjusted[defined] = false_discovery_control(p[defined])
     return adjusted
+
+
+def fdr_survivors(
+    counts: Int[np.ndarray, "*families bins"],
+    largest: Float[np.ndarray, " bins"],
+    *,
+    level: float = 0.05,
+) -> Int[np.ndarray, "*families"]:
+    """How many p values survive the Benjamini-Hochberg procedure, told from counts in bins.
+
+    Each family is corrected by itself. A p value counts as the largest of its bin, so that the
+    answer errs towards fewer by at most the width of a bin.
+
+    Args:
+        counts: Number of analytic p values in each bin.
+        largest: Largest p of each bin, falling.
+        level: False discovery rate.
+
+    Raises:
+        ValueError: bins that do not fall.
+    """
+    if (np.diff(largest) >= 0).any():
+        raise ValueError("largest p values of bins must fall from the first bin to the last")
+    below = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]  # p values in each bin or past it
+    passed = largest <= level * below / counts.sum(axis=-1, keepdims=True)
+    first = passed.argmax(axis=-1)[..., None]
+    surviving = np.take_along_axis(below, first, axis=-1)[..., 0]
+    return np.where(passed.any(axis=-1), surviving, 0)
 
 
 def r_squared(
@@ -249,6 +288,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def interval(
+    draws: Float[np.ndarray, "*cells"], *, axis: int = 0, level: float = 0.95
+) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
+    """Lower and upper limits between which `level` of the draws along an axis lie; NaN draws are
+    left out."""
+    tail = round((1 - level) / 2, 12)  # .025 at 95 %, without the rounding of 1 - .95
+    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=axis)
+    return np.asarray(low), np.asarray(high)
+
+
 def jackknife_error(
     without: Float[np.ndarray, "units *cells"],
 ) -> Float[np.ndarray, "*cells"]:
@@ -291,6 +340,53 @@ def simultaneous_band(
     half = np.quantile(studentised.max(axis=1), level) * sd
     low[kept], high[kept] = estimate[kept] - half, estimate[kept] + half
     return low, high
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """One quantity, measured in several runs or models that differ in truth."""
+
+    mean: float
+    """Mean over the runs that could have been."""
+    interval: tuple[float, float]
+    """Limits of the mean."""
+    between: float
+    """Standard deviation between runs, beyond their own errors."""
+
+
+def random_effects(
+    estimates: Float[np.ndarray, " runs"],
+    errors: Float[np.ndarray, " runs"],
+    *,
+    level: float = 0.95,
+) -> RandomEffects:
+    """Combine estimates with standard errors (DerSimonian & Laird 1986), limits by Student's t on
+    the runs' own scatter (Hartung & Knapp 2001), since a normal's are too narrow for few runs.
+
+    Args:
+        estimates: Of each run.
+        errors: Standard error of each.
+        level: Confidence level.
+
+    Raises:
+        ValueError: fewer than two runs, an estimate that is not finite, or an error that is not
+            above 0.
+    """
+    k = len(estimates)
+    if k < 2 or not np.isfinite(estimates).all() or not (errors > 0).all():
+        raise ValueError(
+            f"estimates {estimates.tolist()} with errors {errors.tolist()}; needed: two finite "
+            "estimates or more, and errors above 0"
+        )
+    fixed = 1 / errors**2
+    scatter = float(fixed @ (estimates - fixed @ estimates / fixed.sum()) ** 2)
+    excess = scatter - (k - 1)
+    variance = max(0.0, excess / float(fixed.sum() - (fixed**2).sum() / fixed.sum()))
+    weights = 1 / (errors**2 + variance)
+    mean = float(weights @ estimates / weights.sum())
+    spread = float(weights @ (estimates - mean) ** 2 / ((k - 1) * weights.sum()))
+    half = float(student.ppf((1 + level) / 2, k - 1)) * spread**0.5
+    return RandomEffects(mean, (mean - half, mean + half), variance**0.5)
 
 
 def grouped_folds(

@@ -15,7 +15,6 @@ from interp.affinity import (
     effective_rank,
     fold,
     logits,
-    peer_scores,
     qk,
     qk_difference,
     qk_self,
@@ -28,9 +27,10 @@ from interp.affinity import (
     vo_self,
     vo_self_difference,
 )
-from interp.affinity.flow_null import self_null
-from interp.affinity.null import GRID
-from interp.affinity.tails import pearson_tail, quadratic_tail
+from interp.affinity._flow_null import self_null
+from interp.affinity._null import GRID
+from interp.affinity._tails import pearson_tail, quadratic_tail
+from interp.affinity.notebook import head_averaged
 from interp.weights import AttentionWeights, size_report
 
 STEPS = [0, -3, -20]
@@ -111,7 +111,7 @@ def test_vectors_that_are_not_finite_are_refused(value):
         lambda: vo_cross(f, bad, one),
         lambda: vo_cross(f, one, bad),
         lambda: vo_self(f, bad),
-        lambda: peer_scores(weights_of("llama"), bad, one, seed=0),
+        lambda: head_averaged(weights_of("llama"), bad, one, seed=0),
     ):
         with pytest.raises(ValueError, match="(vector|probe) 1 is not finite"):
             call()
@@ -311,7 +311,7 @@ def naive_peer(w, x, probe):
 def test_the_notebook_is_reproduced():
     w, other = weights_of("gemma2"), moved(weights_of("gemma2"), 0.05)
     x, probes = gaussian(3, 0).float(), gaussian(2, 1).float()
-    found = peer_scores(w, x, probes, seed=0)
+    found = head_averaged(w, x, probes, seed=0)
     for n in range(3):
         for m in range(2):
             qk_one, vo_one = naive_peer(w, x[n], probes[m])
@@ -319,9 +319,9 @@ def test_the_notebook_is_reproduced():
     assert found.pair.diagonal().equal(found.qk)
     slope = (found.qk_z[1] - found.qk_z[0]) / (found.qk[1] - found.qk[0])
     assert abs(found.qk_z[2] - found.qk_z[0] - slope * (found.qk[2] - found.qk[0])) < 1e-9
-    change = peer_scores(other, x, probes, seed=1).qk_z - found.qk_z
+    change = head_averaged(other, x, probes, seed=1).qk_z - found.qk_z
     assert change.abs().max() > 0
-    assert not torch.equal(found.qk_z, peer_scores(w, x, probes, seed=1).qk_z)
+    assert not torch.equal(found.qk_z, head_averaged(w, x, probes, seed=1).qk_z)
 
 
 def test_what_the_notebook_gets_wrong():
@@ -330,12 +330,12 @@ def test_what_the_notebook_gets_wrong():
     w = weights_of("gemma2")
     tied = dataclasses.replace(w, W_Q=w.W_K[[0, 0, 1, 1]].contiguous())
     x = gaussian(60, 0).float()
-    pairs = peer_scores(tied, x, x, seed=0).pair_z
+    pairs = head_averaged(tied, x, x, seed=0).pair_z
     unrelated = pairs[~torch.eye(60, dtype=torch.bool)]
     assert unrelated.mean() < -1
     ours = qk(fold(tied), x, x, distance=0).z[:, ~torch.eye(60, dtype=torch.bool)]
     assert ours.mean().abs() < 0.1
-    z = torch.stack([peer_scores(w, x[:1], x[:1], seed=s).qk_z[0] for s in range(50)])
+    z = torch.stack([head_averaged(w, x[:1], x[:1], seed=s).qk_z[0] for s in range(50)])
     assert 0.15 < z.std() < 0.6  # near 1 / sqrt(20) for a typical vector
 
 
@@ -363,11 +363,11 @@ def test_bad_input():
     with pytest.raises(ValueError, match="1 residuals"):
         qk(f, one, one, distance=0, residuals=one)
     with pytest.raises(ValueError, match="vector 0 is zero"):
-        peer_scores(weights_of("llama"), zero, one, seed=0)
+        head_averaged(weights_of("llama"), zero, one, seed=0)
     with pytest.raises(ValueError, match="vectors have width 31"):
-        peer_scores(weights_of("llama"), one[:, :31], one[:, :31], seed=0)
+        head_averaged(weights_of("llama"), one[:, :31], one[:, :31], seed=0)
     with pytest.raises(ValueError, match="n_random=1"):
-        peer_scores(weights_of("llama"), one, one, seed=0, n_random=1)
+        head_averaged(weights_of("llama"), one, one, seed=0, n_random=1)
 
 
 def test_reading_a_sharded_pair_costs_what_it_needs(tmp_path):

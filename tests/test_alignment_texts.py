@@ -18,9 +18,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from interp.extract import extract
 from interp.model import embed, fetch, load, resid_post
 from interp.model.checkpoint import converted
+from interp.pairs import Pairs, read_pairs
+from interp.pooling import GROUPS, POOLINGS, kind, pool, same_last
 from interp.positions import pieces
-from studies.embedding_alignment.problems import Pairs, from_file, generate
-from studies.embedding_alignment.tokens import GROUPS, POOLINGS, kind, pool, same_last
+from studies.embedding_alignment.problems import generate
 
 SENTENCES = (
     "小明有12个苹果，小红有3个苹果。一共有多少个苹果？",
@@ -412,21 +413,21 @@ def _file(tmp_path, name: str, content: str | bytes):
 
 
 def test_files_are_read_as_they_are_written(tmp_path):
-    plain = from_file(_file(tmp_path, "a.csv", CSV))
+    plain = read_pairs(_file(tmp_path, "a.csv", CSV))
     assert plain.languages == ("English", "中文")
     assert plain.texts == (("NA", "one, two", "null"), ("无", "一、二", "1"))
     assert plain.category.tolist() == ["m"] * 3
-    excel = from_file(
+    excel = read_pairs(
         _file(tmp_path, "b.CSV", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
     )
     rows = zip(*plain.texts, strict=True)
     lines = (json.dumps({"English": a, "category": "m", "中文": b}) for a, b in rows)
-    same = from_file(_file(tmp_path, "c.jsonl", b"\xef\xbb\xbf" + "\n\n".join(lines).encode()))
+    same = read_pairs(_file(tmp_path, "c.jsonl", b"\xef\xbb\xbf" + "\n\n".join(lines).encode()))
     assert excel.fingerprint() == same.fingerprint() == plain.fingerprint()
-    bare = from_file(_file(tmp_path, "d.csv", "x,y\na,b\nc,d\ne,f\n"))
+    bare = read_pairs(_file(tmp_path, "d.csv", "x,y\na,b\nc,d\ne,f\n"))
     assert bare.category.tolist() == ["all"] * 3
     separator = '{"x": "a\u2028b", "y": "b"}\n{"x": "c", "y": "d"}\n{"x": "e", "y": "f"}\n'
-    assert from_file(_file(tmp_path, "e.jsonl", separator)).texts[0][0] == "a\u2028b"
+    assert read_pairs(_file(tmp_path, "e.jsonl", separator)).texts[0][0] == "a\u2028b"
 
 
 @pytest.mark.parametrize(
@@ -462,9 +463,9 @@ def test_files_are_read_as_they_are_written(tmp_path):
 )
 def test_files_that_hold_no_pairs_are_refused_with_their_name(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        from_file(_file(tmp_path, name, content))
+        read_pairs(_file(tmp_path, name, content))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
-        from_file(tmp_path / "none.csv")
+        read_pairs(tmp_path / "none.csv")

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
-    "samplefile", "texts",
+    "samplefile", "texts", "pairs", "pooling",
 }  # fmt: skip
-COMPUTE = {"probes", "smds", "alignment", "readout", "affinity", "stats", "claims", "selection"}
+COMPUTE = {
+    "probes", "smds", "alignment", "readout", "affinity", "directions", "stats", "claims",
+    "selection",
+}  # fmt: skip
 BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}
 """What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (
     {module: GET | BELOW for module in GET}
     | {module: {"stats", "claims", "tasks"} | BELOW for module in COMPUTE}
     | {
+        # the record of one block's attention: plain tensors, read without a model
+        "affinity": {"stats", "claims", "tasks", "weights"} | BELOW,
+        # loads what readouts export
+        "directions": {"readout"} | BELOW,
         "tasks": BELOW,
         "weights": BELOW,
         "plots": COMPUTE,
@@ -87,6 +96,13 @@ def test_functions_are_short_and_annotations_are_values(path):
     # postponed annotations are strings, which jaxtyping cannot check
     assert "__future__.annotations" not in _imports(path)
     assert not any(n.split(".")[0] in ("pickle", "dill", "cloudpickle") for n in _imports(path))
+
+
+def test_affinity_comes_without_transformers():
+    """Its import takes the record of weights, and nothing that reads or runs a model."""
+    code = "import sys, interp.affinity; print('transformers' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert shown.stdout.decode().strip() == "False"
 
 
 def test_every_path_and_command_of_the_readme_exists():

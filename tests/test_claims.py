@@ -9,7 +9,7 @@ import torch
 
 from interp.claims import Claim, as_records, as_table, control, description, finding, holm, judged
 from interp.claims import Test as Refusal
-from interp.numerals import listed, numeral
+from interp.numerals import listed, numeral, runs
 
 
 def made(statement="it is there", p=0.001, **design):
@@ -172,6 +172,20 @@ def test_a_number_is_written_as_a_person_writes_it(value, written):
     assert claim(estimate=value, interval=None, unit="s").measured() == f"{written} s"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [
+        ("0000", "none"),
+        ("1000", "a"),
+        ("0110", "b to c"),
+        ("1011", "a, c to d"),
+        ("1111", "a to d"),
+    ],
+)
+def test_neighbours_among_names_are_written_as_a_run(chosen, written):
+    assert runs("abcd", np.array([mark == "1" for mark in chosen])) == written
+
+
 def test_a_record_whose_limit_is_open_is_tabled():
     made = claim(interval=(0.1, np.inf))
     assert "[0.1, –]" in as_table(as_records([made])).to_string()
@@ -180,10 +194,10 @@ def test_a_record_whose_limit_is_open_is_tabled():
 @pytest.mark.slow
 def test_noise_supports_anything_in_a_twentieth_of_runs():
     rng = np.random.default_rng(0)
-    runs = [
+    studies = [
         judged([made(str(k), p) for k, p in enumerate(rng.uniform(size=8))]) for _ in range(1000)
     ]
-    false = sum(any(c.verdict == "supported" for c in run) for run in runs)
+    false = sum(any(c.verdict == "supported" for c in study) for study in studies)
     print(f"rate some of 8 findings supported on noise: {false} of 1000")
     assert false < 73
 

@@ -10,10 +10,10 @@ from tiny_models import tiny_hf, tiny_tokenizer
 
 from interp.duplicates import equal_texts, near_copies
 from interp.labelled import read_labelled
+from interp.pairs import read_pairs
 from interp.run import Run
 from studies.date_manifold.__main__ import STUDY as DATES
 from studies.date_manifold.__main__ import Config as DateConfig
-from studies.embedding_alignment.problems import from_file as pairs_of
 from studies.speaker_role.__main__ import Config as SpeakerConfig
 from studies.speaker_role.__main__ import main as speakers
 
@@ -132,16 +132,16 @@ def test_what_is_wrong_with_a_table_is_said_with_its_remedy(tmp_path):
         read_labelled(tmp_path / "a.xlsx")
     three = _written(tmp_path / "three.csv", [("a", "b", "c")], columns=("id", "English", "中文"))
     with pytest.raises(ValueError, match="keep two of 3.*an id"):
-        pairs_of(three)
+        read_pairs(three)
     semicolons = _written(tmp_path / "x.csv", [("a", "b")], separator=";", columns=("x", "y"))
     with pytest.raises(ValueError, match="separated by commas"):
-        pairs_of(semicolons)
+        read_pairs(semicolons)
 
 
 def test_pairs_that_repeat_another_on_both_sides_are_left_out(tmp_path):
     rows = [(f"I have {n} books.", f"Tengo {n} libros.") for n in range(5)]
     again = [(f"i have {n}  books.", f"Tengo {n} libros.") for n in range(3)]
-    found = pairs_of(_written(tmp_path / "p.csv", rows + again, columns=("English", "Spanish")))
+    found = read_pairs(_written(tmp_path / "p.csv", rows + again, columns=("English", "Spanish")))
     assert len(found) == 5 and found.copies == 3
 
 

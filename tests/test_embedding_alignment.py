@@ -4,23 +4,24 @@ import csv
 import dataclasses
 import json
 from functools import cache
-from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from browser import needs_browser, visit
 from tiny_models import tiny_hf, tiny_tokenizer
 
 from interp.claims import Claim, judged
+from interp.numerals import runs
+from interp.pairs import Pairs
+from interp.pooling import POOLINGS, Poolings, pool
 from interp.run import Run, parse
-from interp.store import Store
-from studies.embedding_alignment import findings
-from studies.embedding_alignment.__main__ import Config, main
-from studies.embedding_alignment.activations import Sides
-from studies.embedding_alignment.measuring import Measured, Settings, measure
-from studies.embedding_alignment.problems import Pairs
-from studies.embedding_alignment.reading import gains, increments, named, undefined
-from studies.embedding_alignment.tokens import POOLINGS, Poolings, pool
+from interp.store import Activations
+from interp.study import Subject
+from studies.embedding_alignment import blocks, tokens
+from studies.embedding_alignment import pairs as pairing
+from studies.embedding_alignment.__main__ import STUDY, Config
+from studies.embedding_alignment.tokens import sites
 
 BLOCKS, CATEGORIES, EACH, D = 3, 4, 12, 64
 N = CATEGORIES * EACH
@@ -32,34 +33,35 @@ HOOKS = (
 )
 
 
-class _Planted:
+def _planted(shared: dict[int, float], own: dict[int, float], fraction: np.ndarray) -> Activations:
     """Rows with a template's direction, and pair-specific parts that shared and other tokens hold
     with chosen strength at each depth."""
-
-    hooks = HOOKS
-
-    def __init__(self, shared: dict[int, float], own: dict[int, float], fraction: np.ndarray):
-        self.shared, self.own, self.fraction = shared, own, fraction[..., None]
-
-    def read(self, hook: str) -> np.ndarray:
-        at = HOOKS.index(hook)
-        rng = np.random.default_rng(at)
-        category = np.repeat(np.arange(CATEGORIES), EACH)
+    category = np.repeat(np.arange(CATEGORIES), EACH)
+    numbers, words = np.random.default_rng(99).standard_normal((2, N, D))
+    tensors = {}
+    for depth, hook in enumerate(HOOKS):
+        rng = np.random.default_rng(depth)
         template = 2 * rng.standard_normal((2, CATEGORIES, D))[:, category]
         template[1] = template[0]
-        numbers, words = np.random.default_rng(99).standard_normal((2, N, D))
-        others = template + self.own.get(at, 0.0) * words + rng.standard_normal((2, N, D))
-        brought = self.shared.get(at, 0.0) * numbers
+        others = template + own.get(depth, 0.0) * words + rng.standard_normal((2, N, D))
+        brought = shared.get(depth, 0.0) * numbers
         every = others + brought
-        last = template if at == 0 else every
         # a mean over so few tokens that it brings as much to the mean over all
-        tokens = (brought + 0.01 * rng.standard_normal((2, N, D))) / np.maximum(self.fraction, 0.01)
+        tokens = brought + 0.01 * rng.standard_normal((2, N, D))
+        tokens /= np.maximum(fraction[..., None], 0.01)
         poolings = {
-            "last": last, "mean": every, "rest": every, "shared": tokens,
-            "unshared": others, "specific": others, "numeric": tokens,
-        }  # fmt: skip
+            "last": template if depth == 0 else every,
+            "mean": every,
+            "rest": every,
+            "shared": tokens,
+            "unshared": others,
+            "specific": others,
+            "numeric": tokens,
+        }
         rows = np.stack([poolings[name] for name in POOLINGS], axis=2)
-        return rows.reshape(2 * N, len(POOLINGS), D).astype(np.float32)
+        rows = rows.reshape(2 * N, len(POOLINGS), D).astype(np.float32)
+        tensors[hook] = torch.from_numpy(rows)
+    return Activations(tensors, POOLINGS)
 
 
 def _pairs(n: int = N, categories: int = CATEGORIES) -> Pairs:
@@ -88,8 +90,15 @@ def _vectors(pairs: Pairs, poolings: Poolings, *, digits: bool, nouns: bool) -> 
     return first, second
 
 
+def _asked(name: str, pairs: Pairs, planted, vectors: tuple, poolings: Poolings, **options):
+    """A subject whose texts, activations and embeddings are given instead of a model's."""
+    given = {tokens.poolings: poolings, tokens.store: planted, tokens.vectors: vectors}
+    config = Config(folds=4, seed=0, **options)
+    return Subject(name, 1, config, pairs, Run(STUDY.name, config), given)
+
+
 @cache
-def _measured(name: str) -> Measured:
+def _subject(name: str) -> Subject:
     shared, own = {
         "free and carried by shared tokens": ({0: 1.0, 1: 1.0, 2: 1.0}, {}),
         "words of one language": ({0: 0.1}, {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}),
@@ -100,8 +109,18 @@ def _measured(name: str) -> Measured:
     pairs = _pairs()
     poolings = pool(tiny_tokenizer("qwen3"), pairs)
     vectors = _vectors(pairs, poolings, digits=0 in shared, nouns=0 in own)
-    sides = Sides(cast(Store, _Planted(shared, own, poolings.shared_fraction)), BLOCKS, vectors)
-    return measure(name, sides, pairs, poolings, Settings(resamples=300, folds=4, seed=0))
+    planted = _planted(shared, own, poolings.shared_fraction)
+    return _asked(name, pairs, planted, vectors, poolings, resamples=300)
+
+
+def _all_claims(subject: Subject) -> list[Claim]:
+    questions = (
+        pairing.raw_embeddings,
+        tokens.shared_tokens,
+        blocks.added_by_blocks,
+        blocks.main_axes,
+    )
+    return [claim for question in questions for claim in subject.ask(question).claims]
 
 
 def _claims(name: str) -> dict[str, Claim]:
@@ -113,13 +132,13 @@ def _claims(name: str) -> dict[str, Claim]:
         "How much better the best block": "blocks",
         "What the first block": "first",
     }
-    found = {}
-    for claim in findings.claims(_measured(name)):
+    claims = {}
+    for claim in _all_claims(_subject(name)):
         for start, key in starts.items():
             if claim.statement.startswith(start):
-                found[key] = judged([claim])[0]
-    assert set(found) == set(starts.values())
-    return found
+                claims[key] = judged([claim])[0]
+    assert set(claims) == set(starts.values())
+    return claims
 
 
 def test_alignment_that_shared_tokens_bring_is_told_from_that_of_words():
@@ -134,36 +153,37 @@ def test_alignment_that_shared_tokens_bring_is_told_from_that_of_words():
 
 
 def test_punctuation_at_the_end_is_no_alignment():
-    found = _measured("nowhere")
-    cell = found.cell(0, "last")
+    subject = _subject("nowhere")
+    cell = subject.ask(sites).stream.cell(0, "last")
     assert cell.plain.z > 10 and np.isnan(cell.stratified.z)
     assert _claims("nowhere")["last"].verdict == "not testable here"
-    (reason,) = undefined(found)
+    part = subject.ask(pairing.raw_embeddings)
+    (line,) = (line for line in part.words if line.startswith("Undefined within categories: "))
+    (reason,) = line.removeprefix("Undefined within categories: ").removesuffix(".").split("; ")
     assert reason.startswith(
         "embedding, last: last tokens are identical within every category (. ."
     )
-    claim = next(c for c in findings.claims(found) if c.statement.startswith("Raw embeddings of"))
+    claim = next(c for c in part.claims if c.statement.startswith("Raw embeddings of"))
     assert claim.estimate is None and "identical within every category" in claim.null
-    assert any("Undefined within categories" in line for line in findings.summary(found, []))
 
 
 def test_the_block_that_makes_alignment_is_named():
-    second = _measured("made by the second block")
-    assert named(second, gains(second).above) == "block 1"
-    assert int(np.argmax(increments(second).difference)) == 1
+    second = _subject("made by the second block").ask(sites)
+    assert runs(second.depths, second.stream.gains("mean").above) == "block 1"
+    assert int(np.argmax(second.stream.increments("mean").difference)) == 1
     assert (_claims("made by the second block")["blocks"].interval or (0, 0))[0] > 0
     largest = "largest increment"
     assert _claims("made by the second block")["first"].controls[largest] == "block 1"
     assert _claims("made by the first block")["first"].controls[largest] == "block 0"
-    first = _measured("made by the first block")
-    assert named(first, gains(first).above) == "block 0 to block 2"
+    first = _subject("made by the first block").ask(sites)
+    assert runs(first.depths, first.stream.gains("mean").above) == "block 0 to block 2"
 
 
 def test_noise_supports_nothing():
-    found = _claims("nowhere")
-    assert found["free"].verdict == "undecided"
-    assert (found["blocks"].interval or (1, 1))[0] < 0 and found["words"].verdict == "undecided"
-    assert found["carried"].estimate is None
+    claims = _claims("nowhere")
+    assert claims["free"].verdict == "undecided"
+    assert (claims["blocks"].interval or (1, 1))[0] < 0 and claims["words"].verdict == "undecided"
+    assert claims["carried"].estimate is None
 
 
 def test_pairs_without_such_tokens_leave_a_pooling_undefined_and_the_rest_whole():
@@ -176,11 +196,14 @@ def test_pairs_without_such_tokens_leave_a_pooling_undefined_and_the_rest_whole(
     )
     poolings = pool(tiny_tokenizer("qwen3"), pairs)
     vectors = _vectors(pairs, poolings, digits=False, nouns=False)
-    sides = Sides(cast(Store, _Planted({0: 1.0}, {}, poolings.shared_fraction)), BLOCKS, vectors)
-    found = measure("m", sides, pairs, poolings, Settings(resamples=100, folds=4, seed=0))
-    assert found.cell(0, "numeric").stratified.status == "0 pairs have such tokens in both texts"
-    assert found.cell(0, "mean").stratified.z > 3
-    assert len(findings.claims(found)) == 7
+    planted = _planted({0: 1.0}, {}, poolings.shared_fraction)
+    subject = _asked("m", pairs, planted, vectors, poolings, resamples=100)
+    grid = subject.ask(sites).stream
+    assert grid.cell(0, "numeric").stratified.status == "0 pairs have such tokens in both texts"
+    assert grid.cell(0, "mean").stratified.z > 3
+    assert len(_all_claims(subject)) == 7
+    (section,) = subject.ask(pairing.beyond_cosines).sections
+    assert len(section.body) == 3
 
 
 # --- whole runs ----------------------------------------------------------------------------------
@@ -201,7 +224,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(config):
-    return main(config)
+    return STUDY.run(config).report
 
 
 def test_a_run_leaves_claims_tables_report_and_manifest(report, config):
@@ -217,7 +240,7 @@ def test_a_run_leaves_claims_tables_report_and_manifest(report, config):
         last = cells[(cells.hook == "hook_embed") & (cells.pooling == "last")]
         assert last.z.isna().item() and "the same within" in last.status.item()
         assert {"language-specific", "numeric"} <= set(run.table(f"tokens-{number}").kind)
-    assert run.manifest["recorded"]["pairs"]
+    assert run.manifest["recorded"]["texts"]
 
 
 @needs_browser
@@ -230,7 +253,7 @@ def test_the_report_opens_without_a_network(report):
 
 
 def test_a_second_run_reads_the_same_store_and_finds_the_same(report, config):
-    again = main(config)
+    again = STUDY.run(config).report
     results = [json.loads((p.parent / "results.json").read_text()) for p in (report, again)]
     assert results[0] == results[1]
 
@@ -244,7 +267,7 @@ def test_pairs_of_ones_own_in_any_two_languages(config, tmp_path):
             one, other = (("rojo", "red"), ("azul", "blue"))[number % 2]
             writer.writerow([f"Tengo {number} libros {one}", f"I have {number} books {other}"])
     chosen = dataclasses.replace(config, model=config.model[1:], pairs=file, n=Config.n)
-    run = Run.open(main(chosen).parent)
+    run = Run.open(STUDY.run(chosen).path)
     cells = run.table("cells-1").set_index(["hook", "pooling"])
     # one category: within it is among all
     row = cells.loc[("hook_embed", "mean")]

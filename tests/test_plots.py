@@ -193,6 +193,18 @@ def test_each_curve_has_its_band_and_the_reference_its_line():
     assert len({trace.line.color for trace in traces(figure, mode="lines+markers")}) == 2
 
 
+def test_depths_have_short_names_on_the_axis_which_its_title_explains():
+    x = np.arange(4.0)
+    depths = ("embedding", "block 0", "block 1", "final norm")
+    figure = depth_lines({"a": x}, depths, title="t", y_title="z", bands={"a": (x - 1, x + 1)})
+    assert list(figure.layout.xaxis.ticktext) == ["emb", "0", "1", "norm"]
+    title = figure.layout.xaxis.title.text
+    assert title == "block (emb: the raw embedding; norm: after the final norm)"
+    assert traces(figure, fill="toself")
+    inner = depth_lines({"a": x[1:3]}, depths[1:3], title="t", y_title="z")
+    assert inner.layout.xaxis.title.text == "block"
+
+
 def test_a_band_with_an_undefined_point_is_not_filled_across_it():
     x = np.array([0.0, np.nan, 2.0])
     figure = lines(
@@ -367,7 +379,7 @@ def test_a_map_of_depths_marks_the_quarters_of_the_blocks():
 
 def test_curves_over_depths_show_blocks_by_number_within_their_range():
     figure = depth_lines({"a": np.arange(4.0)}, DEPTHS, title="t", y_title="y", y_range=(-1, 1))
-    assert figure.layout.xaxis.ticktext == ("embedding", "0", "1", "final norm")
+    assert figure.layout.xaxis.ticktext == ("emb", "0", "1", "norm")
     assert figure.layout.yaxis.range == (-1, 1)
 
 

@@ -3,16 +3,21 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from scipy.stats import t as student
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from interp.stats import (
     bootstrap_interval,
     fdr,
+    fdr_survivors,
     grouped_folds,
+    interval,
+    p_among,
     permutation_test,
     permute_groups,
     r_squared,
+    random_effects,
     simultaneous_band,
 )
 
@@ -205,6 +210,42 @@ def test_a_simultaneous_band_covers_all_cells_at_once():
     assert cellwise < 0.75 * n_trials
 
 
+def test_survivors_of_counts_are_those_of_benjamini_and_hochberg():
+    p = np.random.default_rng(0).uniform(size=(3, 500)) ** np.array([[1.0], [2.0], [4.0]])
+    width, bins = 0.05, 400
+    at = (-np.log10(p) / width).astype(int)
+    counts = np.stack([np.bincount(row, minlength=bins) for row in at])
+    binned = fdr_survivors(counts, 10.0 ** -(width * np.arange(bins)), level=0.05)
+
+    def exact(values):
+        return (np.apply_along_axis(fdr, 1, np.minimum(1, values)) <= 0.05).sum(axis=1)
+
+    # a bin's width may put p a tenth higher
+    assert (exact(p * 10**width) <= binned).all() and (binned <= exact(p)).all()
+    assert exact(p)[2] > 50
+    with pytest.raises(ValueError, match="must fall"):
+        fdr_survivors(counts, np.arange(bins) / bins)
+
+
+def test_a_value_among_others_counts_itself():
+    assert p_among(5.0, np.array([1.0, 2, 3])) == 0.25
+    assert p_among(0.0, np.zeros(3)) == 1
+    with pytest.raises(ValueError, match="at least 1 is needed"):
+        p_among(0.0, np.zeros(0))
+
+
+def test_an_interval_of_draws_leaves_out_what_is_undefined():
+    draws = np.random.default_rng(0).standard_normal((1000, 3))
+    for axis, values in ((0, draws), (1, draws.T)):
+        low, high = interval(values, axis=axis)
+        assert np.array_equal(low, np.quantile(draws, 0.025, axis=0))
+        assert np.array_equal(high, np.quantile(draws, 0.975, axis=0))
+    gaps = np.concatenate([draws, np.full((9, 3), np.nan)])
+    assert np.array_equal(interval(gaps), interval(draws))
+    low, high = interval(draws[:, 0], level=0.5)
+    assert ((low < draws[:, 0]) & (draws[:, 0] < high)).mean() == 0.5
+
+
 def test_undefined_and_constant_cells_of_a_band():
     rng = np.random.default_rng(0)
     draws = np.column_stack([np.zeros(50), rng.standard_normal(50), np.full(50, np.nan)])
@@ -212,3 +253,40 @@ def test_undefined_and_constant_cells_of_a_band():
     assert low[0] == high[0] == 0 and low[1] < -1 and high[1] > 1
     assert np.isnan(low[2]) and np.isnan(high[2])
     assert np.isnan(simultaneous_band(np.array([np.nan]), np.full((9, 1), np.nan))[0]).all()
+
+
+def test_random_effects_of_equal_errors_are_a_t_interval():
+    y = np.array([1.0, 2.0, 4.0, 3.0])
+    combined = random_effects(y, np.full(4, 0.01))
+    low, high = student.interval(0.95, 3, loc=y.mean(), scale=y.std(ddof=1) / 2)
+    assert combined.mean == pytest.approx(y.mean())
+    assert combined.interval == pytest.approx((low, high))
+    assert combined.between == pytest.approx(y.std(ddof=1), rel=0.01)
+
+
+def test_an_uncertain_run_counts_less_and_equal_truths_do_not_differ():
+    combined = random_effects(np.array([0.0, 0.1, 9.0]), np.array([0.1, 0.1, 50.0]))
+    assert 0 < combined.mean < 0.1 and combined.between == 0
+
+
+@pytest.mark.parametrize(
+    ("estimates", "errors"), [([1.0], [1.0]), ([1.0, np.nan], [1.0, 1.0]), ([1.0, 2.0], [1.0, 0.0])]
+)
+def test_what_cannot_be_combined_is_refused(estimates, errors):
+    with pytest.raises(ValueError, match="two finite estimates"):
+        random_effects(np.array(estimates), np.array(errors))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", [0.0, 1.0])
+@pytest.mark.parametrize("runs", [4, 10])
+def test_limits_over_runs_cover(between, runs):
+    covered = 0
+    for seed in range(2000):
+        rng = np.random.default_rng(seed)
+        errors = rng.uniform(0.3, 1.5, size=runs)
+        estimates = rng.normal(0, between, size=runs) + rng.normal(size=runs) * errors
+        low, high = random_effects(estimates, errors).interval
+        covered += low <= 0 <= high
+    print(f"rate random effects, {runs} runs, sd between {between}: {covered} of 2000 covered")
+    assert 0.92 <= covered / 2000 <= 0.98

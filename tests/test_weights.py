@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf
 from transformers import LlamaForCausalLM
 
-from interp.weights import AttentionWeights, size_report
+from interp.weights import AttentionWeights, ModelWeights, perturbed, size_report
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -451,3 +451,44 @@ def test_a_folded_bridge_is_refused():
     bridge.enable_compatibility_mode()
     with pytest.raises(ValueError, match="fold=False"):
         AttentionWeights.from_model(bridge, 0)
+
+
+# --- noise, and all blocks of a model ------------------------------------------------------------
+
+
+def test_noise_has_its_size_in_every_head_and_is_its_own_in_every_block(tmp_path):
+    tiny_hf("llama").save_pretrained(tmp_path)
+    blocks = [AttentionWeights.from_checkpoint(tmp_path, block) for block in (0, 1)]
+    noisy = [perturbed(one, 0.1, seed=3) for one in blocks]
+    for name in ("W_Q", "W_K", "W_V", "W_O"):
+        before, after = (getattr(one, name) for one in (blocks[0], noisy[0]))
+        size = (after - before).pow(2).mean(dim=(1, 2)) / before.pow(2).mean(dim=(1, 2))
+        assert (size.sqrt() - 0.1).abs().max() < 0.03
+        added = [getattr(n, name) - getattr(b, name) for n, b in zip(noisy, blocks, strict=True)]
+        joint = torch.corrcoef(torch.stack([part.flatten() for part in added]))
+        assert joint[0, 1].abs() < 0.3
+    assert torch.equal(noisy[0].norm_gain, blocks[0].norm_gain)
+    again = perturbed(blocks[0], 0.1, seed=3)
+    assert torch.equal(again.W_Q, noisy[0].W_Q)
+    assert not torch.equal(perturbed(blocks[0], 0.1, seed=4).W_Q, noisy[0].W_Q)
+    with pytest.raises(ValueError, match="relative = 0"):
+        perturbed(blocks[0], 0.0)
+
+
+def test_a_model_is_read_a_block_at_a_time(tmp_path):
+    for name, overrides in (("base", {}), ("wide", {"hidden_size": 48})):
+        tiny_hf("llama", **overrides).save_pretrained(tmp_path / name)
+    model = ModelWeights.open(tmp_path / "base")
+    one = AttentionWeights.from_checkpoint(tmp_path / "base", 1)
+    assert torch.equal(model.attention(1).W_Q, one.W_Q)
+    assert (model.label, model.heads, model.kv_heads) == ("base", one.n_heads, one.n_kv_heads)
+    assert model.width == one.W_Q.shape[1] and model.blocks == size_report(tmp_path / "base").blocks
+    noisy = model.with_noise(0.01, seed=5)
+    assert noisy.label == "base with 1 % noise" and noisy.fingerprint()["noise"] == 0.01
+    assert torch.equal(noisy.attention(1).W_Q, perturbed(one, 0.01, seed=5).W_Q)
+    noisy.require_shape_of(model)
+    with pytest.raises(ValueError, match="differ in width: base has 32, wide has 48"):
+        ModelWeights.open(tmp_path / "wide").require_shape_of(model)
+    # the fingerprint tells files apart by their headers
+    shards = "shards (bytes, SHA-256 of the header, not of the content)"
+    assert list(model.fingerprint()[shards]) == ["model.safetensors"]

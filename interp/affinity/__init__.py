@@ -1,26 +1,33 @@
 """Attention from weights alone: which directions attend to which, and what flows when they do.
 
-fold(weights)                                      one block's attention as forms, norm folded in
-logits(forms, X_query, X_key, distance=...)        attention logits at a distance or averaged
-queries, keys, values, turned, per_query_head      their parts
-qk, qk_self, qk_difference, qk_self_difference     logits with z and p under their null
-effective_rank(forms, distance=...)                of each head's query-key form
-vo(forms, y, probes)                               what attending to y writes along each probe
-vo_cross, vo_self, and their differences           its cosines with z and p under their null
-output, post_norm                                  attention output for given probabilities
-peer_scores(weights, X, probes, seed=...)          an earlier notebook's head-averaged scores
-null, query_null, difference_null                  moments and tails of logits on unrelated vectors
+fold(weights)                       one block's attention as forms, with the input norm folded in
+survey(forms, X, distances=...)     named directions in every head, calibrated by unrelated ones
+compare(base, other, X, ...)         surveys of two models and of their difference, with controls
+turned_change(before, after, X)     a change of weights, beside the same change turned at random
+qk, qk_self, and their differences  logits with z and p under their null
+vo_cross, vo_self, and theirs       cosines of what is written, with z and p under their null
+qk_pairs, vo_pairs                  both for all pairs of the same vectors, self pairs included
+logits, vo                          the numbers without a null
+effective_rank(forms, distance=...) of each head's query-key form
+null, query_null, difference_null   moments and tails of logits on unrelated vectors
+queries, keys, values, turned, per_query_head, normalised, output, post_norm
+                                    parts of the computation
+
+`interp.affinity.notebook` holds head-averaged scores as an earlier notebook computed them.
 """
 
-from interp.affinity.flow import Flow, output, post_norm, vo
-from interp.affinity.flow_scores import (
+from interp.affinity._cells import Effect, HeadPair, Survivors
+from interp.affinity._comparison import Comparison, compare
+from interp.affinity._flow import Flow, output, post_norm, vo
+from interp.affinity._flow_scores import (
     FlowScores,
     vo_cross,
     vo_cross_difference,
     vo_self,
     vo_self_difference,
 )
-from interp.affinity.forms import (
+from interp.affinity._forms import (
+    Distance,
     Forms,
     fold,
     keys,
@@ -31,10 +38,11 @@ from interp.affinity.forms import (
     turned,
     values,
 )
-from interp.affinity.logit_null import difference_null, null, query_null
-from interp.affinity.null import Null
-from interp.affinity.peer import PeerScores, peer_scores
-from interp.affinity.scores import (
+from interp.affinity._head_scores import HeadScores, Kind
+from interp.affinity._logit_null import difference_null, null, query_null
+from interp.affinity._null import Null
+from interp.affinity._pairs import PairScores, TogetherScores, qk_pairs, vo_pairs
+from interp.affinity._scores import (
     Scores,
     effective_rank,
     qk,
@@ -42,14 +50,31 @@ from interp.affinity.scores import (
     qk_self,
     qk_self_difference,
 )
+from interp.affinity._survey import Survey, survey, survey_logits
+from interp.affinity._turns import TurnedChange, turned_change
+from interp.affinity._unrelated import Deviations, Unrelated, UnrelatedScores
 
 __all__ = [
+    "Comparison",
+    "Deviations",
+    "Distance",
+    "Effect",
     "Flow",
     "FlowScores",
     "Forms",
+    "HeadPair",
+    "HeadScores",
+    "Kind",
     "Null",
-    "PeerScores",
+    "PairScores",
     "Scores",
+    "Survey",
+    "Survivors",
+    "TogetherScores",
+    "TurnedChange",
+    "Unrelated",
+    "UnrelatedScores",
+    "compare",
     "difference_null",
     "effective_rank",
     "fold",
@@ -58,20 +83,24 @@ __all__ = [
     "normalised",
     "null",
     "output",
-    "peer_scores",
     "per_query_head",
     "post_norm",
     "qk",
     "qk_difference",
+    "qk_pairs",
     "qk_self",
     "qk_self_difference",
     "queries",
     "query_null",
+    "survey",
+    "survey_logits",
     "turned",
+    "turned_change",
     "values",
     "vo",
     "vo_cross",
     "vo_cross_difference",
+    "vo_pairs",
     "vo_self",
     "vo_self_difference",
 ]

@@ -8,6 +8,7 @@ linear_cka, cka_permutations         debiased linear CKA, and its null
 heldout_procrustes                   a rotation fitted on other pairs
 principal_components                 main axes: what separates the sides, pairs inside the first k
 decompose                            the share of an alignment that some tokens carry
+alignment_grid                       all of a depth and position in a cell, at every depth
 """
 
 from interp.alignment.dictionary import DictionaryTest, dictionary_test
@@ -19,6 +20,7 @@ from interp.alignment.geometry import (
     linear_cka,
     principal_components,
 )
+from interp.alignment.grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
 from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
 from interp.alignment.resampling import Resampled, draw_pairs, resample
 from interp.alignment.scores import OK, Scores, cosines, hits
@@ -26,13 +28,17 @@ from interp.alignment.shares import Decomposition, decompose
 
 __all__ = [
     "OK",
+    "AlignmentCell",
+    "AlignmentGrid",
     "Components",
     "Decomposition",
     "DictionaryTest",
+    "Gains",
     "HeldOut",
     "Pairing",
     "Resampled",
     "Scores",
+    "alignment_grid",
     "cka_permutations",
     "cosines",
     "decompose",

@@ -59,6 +59,11 @@ class Pairing:
         """Matched minus expected, in units of the score."""
         return self.matched - self.expected
 
+    @classmethod
+    def undefined(cls, why: str) -> "Pairing":
+        """A test without numbers, with the reason as its status."""
+        return cls(np.nan, np.nan, np.nan, np.nan, np.nan, why, ())
+
 
 def matched_vs_scrambled(
     A: Arraylike,
@@ -118,13 +123,13 @@ def pairing_test(
     if groups is not None:
         member = np.unique(arrays.groups(groups, n), return_inverse=True)[1]
     if scores.status != OK:
-        return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, scores.status, ())
+        return Pairing.undefined(scores.status)
     if scores.refit is not None:
         return _refitted(scores, strata, member, n_permutations, seed)
     if member is not None and len(np.unique(member)) < n:
         scores, strata = by_group(scores, strata, member)
     if scores.status != OK:
-        return Pairing(np.nan, np.nan, np.nan, np.nan, np.nan, scores.status, ())
+        return Pairing.undefined(scores.status)
     return _counted(scores, strata)
 
 

@@ -17,6 +17,7 @@ from interp.alignment.pairing import Pairing, pairing_test
 from interp.alignment.resampling import resample
 from interp.alignment.scores import OK, Scores, cosines, taken
 from interp.arrays import Arraylike
+from interp.stats import interval
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def decompose(
     if tests[0].status != OK:
         return Decomposition(*tests, np.nan, None, f"all tokens: {tests[0].status}")
     drawn, carried = (resample(each, counts, strata).excess for each in (scores, brought))
-    if tests[0].excess <= 0 or np.nanquantile(drawn, 0.025) <= 0:
+    if tests[0].excess <= 0 or interval(drawn)[0] <= 0:
         return Decomposition(*tests, np.nan, None, "no excess of matched over scrambled pairs")
-    low, high = np.nanquantile(carried / drawn, [0.025, 0.975])
+    low, high = interval(carried / drawn)
     share = tests[1].excess / tests[0].excess
     return Decomposition(*tests, share, (float(low), float(high)), OK)
 

@@ -3,7 +3,7 @@
 heatmap(values, ...)       a grid of scores, block by position
 lines(series, x, ...)      curves over blocks with their intervals
 depth_map(values, ...)     depths by positions
-depth_lines(series, ...)   curves over all depths
+depth_lines(series, ...)   curves over the depths of a model, by their names
 score_map(grid, ...)       scores of an SMDS grid, with what survives
 order_map(grid, ...)       its scores against shuffled orders of categories
 left_out_map(grid, ...)    its R2 on categories that were left out

@@ -1,6 +1,7 @@
-"""Pictures over the depths of a model, as studies draw them: a map of positions, and curves.
+"""Pictures over the depths of a model: a map of positions, and curves.
 
-Depths are named as `Subject.depths` names them: embedding, block 0, ..., final norm.
+Depths are named as `Subject.depths` names them: embedding, block 0, ..., final norm. On the axis of
+curves their names are as short as it needs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,12 @@ from interp.plots.curves import lines
 from interp.plots.grid import heatmap
 from interp.plots.style import Number
 
+SHORT = {"embedding": "emb", "final norm": "norm"}
+"""What stands on an axis for depths that are no blocks; a block is its number."""
+
+MEANING = {"embedding": "emb: the raw embedding", "final norm": "norm: after the final norm"}
+"""What the title of the axis says of them."""
+
 
 def depth_map(
     values: Float[np.ndarray, "depths positions"],
@@ -25,10 +32,20 @@ def depth_map(
     position_title: str = "position",
     **options: Any,
 ) -> go.Figure:
-    """A heatmap of depths by positions, with a quarter, a half and three quarters of the blocks
-    marked.
+    """Draw a heatmap of depths by positions, with a quarter, a half and three quarters of the
+    blocks marked.
 
-    Further options are those of `heatmap`, which raises for what does not fit.
+    Args:
+        values: A number for every depth and position.
+        depths: Names of all depths of the residual stream.
+        positions: Names of the positions.
+        title: Title of the figure.
+        colour_label: What the values measure.
+        position_title: What the positions are.
+        **options: Further options of `heatmap`.
+
+    Raises:
+        ValueError: as `heatmap`.
     """
     n_blocks = len(depths) - 2
     return heatmap(
@@ -51,21 +68,34 @@ def depth_lines(
     title: str,
     y_title: str,
     y_range: tuple[Number, Number] | None = None,
-    **options: Any,
+    bands: Mapping[str, tuple[Float[np.ndarray, " depths"], Float[np.ndarray, " depths"]]]
+    | None = None,
+    references: Mapping[str, Number] | None = None,
 ) -> go.Figure:
-    """Curves over all depths; blocks are shown by their number.
+    """Draw curves over depths, such as all blocks or the whole residual stream.
 
-    Further options are those of `lines`, which raises for what does not fit.
+    Args:
+        series: Curves by name.
+        depths: Names such as "embedding", "block 0" and "final norm".
+        title: Title of the figure.
+        y_title: What the curves measure.
+        y_range: Lower and upper end of their axis; by default what the curves need.
+        bands: Lower and upper limits of curves, by their names.
+        references: Horizontal lines by name, such as a null.
+
+    Raises:
+        ValueError: a band of no curve, or a curve of another length than `depths`.
     """
+    meaning = "; ".join(MEANING[depth] for depth in depths if depth in MEANING)
     figure = lines(
         series,
-        [depth.removeprefix("block ") for depth in depths],
+        [SHORT.get(depth, depth.removeprefix("block ")) for depth in depths],
         title=title,
-        x_title="depth (block)",
+        x_title=f"block ({meaning})" if meaning else "block",
         y_title=y_title,
-        **options,
+        bands=bands,
+        references=references,
     )
-    figure.update_xaxes(tickangle=-60)
     if y_range is not None:
         figure.update_yaxes(range=list(y_range))
     return figure

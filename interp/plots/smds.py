@@ -15,6 +15,7 @@ from interp.plots.depths import depth_lines, depth_map
 from interp.plots.grid import heatmap
 from interp.plots.style import Number
 from interp.smds import MovedShares, Roundness, SMDSGrid, SubspaceSimilarity
+from interp.stats import interval
 
 
 def score_map(
@@ -187,7 +188,7 @@ def moved_lines(shares: MovedShares, depths: Sequence[str], *, title: str) -> go
     dealt: Float[np.ndarray, "permutations row"] = shares.null[:, 0]
     words = [f"{word} patched" for word in shares.patching.words]
     series = dict(zip(words, shares.share, strict=True)) | {"donors dealt anew": dealt.mean(axis=0)}
-    low, high = np.quantile(dealt, [0.025, 0.975], axis=0)
+    low, high = interval(dealt)
     limits = [*zip(shares.low, shares.high, strict=True), (low, high)]
     return lines(
         series,

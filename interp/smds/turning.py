@@ -17,7 +17,7 @@ from einops import einsum
 from jaxtyping import Complex, Float, Int
 
 from interp.smds.similarity import pattern_coefficients
-from interp.stats import jackknife_half_width, permutation_test
+from interp.stats import jackknife_half_width, p_among
 
 
 def cyclic_pattern(
@@ -95,7 +95,7 @@ class Turning:
 
     def p(self, kind: str) -> float:
         """p of the label's own plane among the other planes of a kind, one-sided."""
-        return float(permutation_test(np.array([self.beside]), self.others[kind][:, None]).p[0])
+        return p_among(self.beside, self.others[kind])
 
     def table(self, depths: Sequence[str]) -> pd.DataFrame:
         """Rows of the own plane, with jackknife intervals over receivers, then of other planes, by

@@ -1,9 +1,5 @@
 """Rotary position embedding of one block (Su et al. 2021), as transformers itself computes it."""
 
-from dataclasses import dataclass
-
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
@@ -12,6 +8,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from interp.weights.family import Family
+from interp.weights.record import Rope
 
 ROTARY = {
     "llama": LlamaRotaryEmbedding,
@@ -21,23 +18,6 @@ ROTARY = {
 }
 STATIC = ("default", "linear", "llama3", "yarn")
 """Kinds whose frequencies do not depend on the length of the text."""
-
-
-@dataclass(frozen=True)
-class Rope:
-    """Rotation of queries and keys by position: dimensions j and j + pairs form a plane that turns
-    by position * inverse_frequencies[j]."""
-
-    inverse_frequencies: Float[Tensor, " pairs"]
-    """Radians per position, after llama3, YaRN or linear scaling."""
-    attention_scaling: float
-    """Factor on the rotated query and on the rotated key alike (YaRN; else 1), so the logit
-    carries its square."""
-
-    @property
-    def n_rotated(self) -> int:
-        """Rotated dimensions of a head."""
-        return 2 * len(self.inverse_frequencies)
 
 
 def rope(family: Family, config: PreTrainedConfig, block: int) -> Rope | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.weights.attention import configured
+from interp.weights.assembly import configured
 from interp.weights.checkpoint import Checkpoint
 from interp.weights.family import refuse_layouts, tensor_names
 

@@ -1,30 +1,27 @@
-"""Residual streams before each block: how ordinary text spreads, and unrelated directions from it.
+"""Residual streams before each block, at single tokens of short neutral texts.
 
-1. Residuals are read at single tokens before every block, from the study's own texts or from a
-   store that the user names. Block l is held to residuals before block l.
-2. What is asked of a head are directions (components, contrasts), which have no mean of their own;
-   so what they are held against are deviations of residuals from their mean, taken with both signs.
-3. Texts are split in two. One half gives the null its covariance, the other gives unrelated
-   directions, which the null has not seen: they show whether it holds.
+They show how ordinary text spreads, and give unrelated directions and principal components. Texts
+stand in `texts.txt`, one a line, written for this purpose: nothing in them is about people's roles,
+feelings or dates. The first token is left out: it sees only itself, many heads park their attention
+there, and its norm is out of all proportion (Xiao et al. 2023, "attention sinks").
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from transformers import PreTrainedTokenizerFast
 
 from interp.extract import Stores
 from interp.model import load, resid_pre
+from interp.positions import Sample
 from interp.store import Store
-from studies.attention_affinity.data import samples
 
-UNRELATED = 96
-"""Unrelated directions that go through every head beside the named ones."""
-SETS = 200
-"""Sets of as many unrelated directions as there are named ones; no p value falls below 1 / 201."""
+PER_TEXT = 16
+"""Tokens read in each text, evenly spaced."""
+TEXTS = tuple(Path(__file__).with_name("texts.txt").read_text(encoding="utf-8").splitlines())
+"""Short neutral texts."""
 
 
 @dataclass(frozen=True)
@@ -34,98 +31,51 @@ class Residuals:
     store: Store
     """Activations [text, token, d] under blocks.l.hook_resid_pre for every block l."""
 
+    @classmethod
+    def read(cls, directory: Path, *, device: str | None, stores: Stores) -> "Residuals":
+        """Run the model once over the texts, into a store that a later run finds again."""
+        model = load(directory, device=device)
+        hooks = [resid_pre(block) for block in range(model.cfg.n_layers)]
+        texts = samples(model.tokenizer)
+        return cls(stores.extract("attention_affinity", model, texts, hooks=hooks))
+
+    @classmethod
+    def open(cls, path: str | Path, *, blocks: int, width: int) -> "Residuals":
+        """Residuals of a store that `interp.extract` made. Raises ValueError for one that lacks a
+        block's residuals or holds vectors of another width."""
+        store = Store.open(path)
+        for block in range(blocks):
+            shape = store.plan.hooks.get(resid_pre(block))
+            if shape is None:
+                raise ValueError(
+                    f"{path} holds no {resid_pre(block)!r}; the null of each block needs the "
+                    f"residuals before it. There are {', '.join(store.hooks)}"
+                )
+            if tuple(shape) != (width,):
+                raise ValueError(
+                    f"{path} holds {list(shape)} under {resid_pre(block)}, not [{width}]"
+                )
+        return cls(store)
+
     def rows(self, block: int) -> Float[np.ndarray, "texts tokens d"]:
         """Residuals before a block."""
         return self.store.read(resid_pre(block)).astype(np.float64)
 
-    @cached_property
-    def split(self) -> tuple[Int[np.ndarray, " fitted"], Int[np.ndarray, " held"]]:
-        """Texts that the null is fitted on, and texts held out from it."""
-        texts = np.arange(self.store.plan.n_samples)
-        return texts[::2], texts[1::2]
 
-    def deviations(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Deviations from the fitted texts' mean: of fitted texts with both signs [rows, d], so
-        that their mean is exactly 0, and of held-out texts [text, token, d]."""
-        rows = self.rows(block)
-        fitted, held = (rows[texts] for texts in self.split)
-        mean = fitted.mean(axis=(0, 1))
-        ordinary = (fitted - mean).reshape(-1, rows.shape[-1])
-        return np.concatenate([ordinary, -ordinary]), held - mean
+def samples(tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
+    """Each text with `PER_TEXT` of its tokens as named spans t0, t1, ...; never the first.
 
-
-@dataclass(frozen=True)
-class Unrelated:
-    """Which unrelated directions are drawn, and how they are dealt into sets; the same for every
-    block, so that a set is one set of directions throughout the model."""
-
-    text: Int[np.ndarray, " m"]
-    """Text of each, counted among those held out; a number of its own where none is from a text."""
-    token: Int[np.ndarray, " m"]
-    """Its token."""
-    sets: Int[np.ndarray, "sets n"]
-    """Members of each set, from different texts."""
-    seed: int
-    """Of isotropic directions."""
-
-    @classmethod
-    def draw(cls, n: int, residuals: Residuals | None, *, seed: int) -> "Unrelated":
-        """Unrelated directions to go with n named ones. Raises ValueError where the store holds
-        too few texts."""
-        rng = np.random.default_rng(seed)
-        if residuals is None:
-            text, token = np.arange(UNRELATED), np.zeros(UNRELATED, dtype=int)
-        else:
-            texts, tokens = len(residuals.split[1]), len(residuals.store.positions)
-            if texts < max(n, 2):
-                raise ValueError(
-                    f"the store holds {residuals.store.plan.n_samples} texts; {n} directions need "
-                    f"at least {2 * max(n, 2)}, half of them for the null"
-                )
-            each = min(tokens, max(1, UNRELATED // texts))
-            text = np.repeat(np.arange(texts), each)
-            token = np.concatenate([rng.permutation(tokens)[:each] for _ in range(texts)])
-        names = np.unique(text)
-        sets = np.stack(
-            [
-                [rng.choice(np.flatnonzero(text == at)) for at in rng.permutation(names)[:n]]
-                for _ in range(SETS)
-            ]
-        )
-        return cls(text, token, sets, seed)
-
-    def vectors(self, held: np.ndarray | None, width: int) -> np.ndarray:
-        """The directions [m, d]: of the held-out texts, or isotropic ones."""
-        if held is not None:
-            return held[self.text, self.token]
-        # isotropic directions are the same before every block, as the named ones are
-        return np.random.default_rng(self.seed + 1).standard_normal((len(self.text), width))
-
-
-def extracted(directory: Path, *, device: str | None, stores: Stores) -> Residuals:
-    """Run the model once over the study's texts, into a store that a later run finds again."""
-    model = load(directory, device=device)
-    hooks = [resid_pre(block) for block in range(model.cfg.n_layers)]
-    texts = samples(model.tokenizer)
-    return Residuals(stores.extract("attention_affinity", model, texts, hooks=hooks))
-
-
-def opened(path: str | Path, *, blocks: int, width: int) -> Residuals:
-    """Residuals of a store that `interp.extract` made. Raises ValueError for one that lacks a
-    block's residuals or holds vectors of another width."""
-    store = Store.open(path)
-    for block in range(blocks):
-        shape = store.plan.hooks.get(resid_pre(block))
-        if shape is None:
+    Raises ValueError for a tokenizer that splits a text into too few tokens.
+    """
+    encoded = tokenizer(list(TEXTS), return_offsets_mapping=True)
+    spanned = []
+    for text, offsets in zip(TEXTS, encoded["offset_mapping"], strict=True):
+        tokens = [(start, stop) for start, stop in offsets if text[start:stop].strip()][1:]
+        if len(tokens) < PER_TEXT:
             raise ValueError(
-                f"{path} holds no {resid_pre(block)!r}; the null of each block needs the residuals "
-                f"before it. There are {', '.join(store.hooks)}"
+                f"the tokenizer gives {len(tokens) + 1} tokens, fewer than {PER_TEXT + 1}, "
+                f"for {text[:40]!r}"
             )
-        if tuple(shape) != (width,):
-            raise ValueError(f"{path} holds {list(shape)} under {resid_pre(block)}, not [{width}]")
-    return Residuals(store)
-
-
-def tensor(rows: np.ndarray) -> torch.Tensor:
-    """float64, as the affinities compute."""
-    return torch.from_numpy(np.ascontiguousarray(rows)).double()
+        chosen = np.linspace(0, len(tokens) - 1, PER_TEXT).round().astype(int)
+        spanned.append(Sample(text, {f"t{n}": tokens[at] for n, at in enumerate(chosen)}))
+    return spanned

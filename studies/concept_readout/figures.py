@@ -5,6 +5,7 @@ import pandas as pd
 
 from interp.plots import heatmap, lines
 from interp.report import Figure, Section, Table
+from interp.stats import interval
 from studies.concept_readout.findings import acting
 from studies.concept_readout.judging import Judged
 from studies.concept_readout.running import OPENINGS, STORY
@@ -192,7 +193,7 @@ def _doses(judged: Judged, steered: Steered) -> Figure:
     strongest = np.argsort(-steered.word.slope)[:SHOWN]
     series = {judged.readouts.concepts[k]: _with_zero(steered.logprob[k]) for k in strongest}
     pooled = steered.random_logprob.reshape(-1, len(DOSES))
-    low, high = np.quantile(pooled, [0.025, 0.975], axis=0)
+    low, high = interval(pooled)
     series["random directions"] = _with_zero(pooled.mean(axis=0))
     figure = lines(
         series,

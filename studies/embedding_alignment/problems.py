@@ -1,4 +1,4 @@
-"""Pairs of texts that say the same in two languages: written here, or a user's own.
+"""The texts: bilingual mathematics problems from templates, or a user's own pairs.
 
 Texts of one template share most of their words, so two of them are alike whatever they say. The
 pairs carry a category, and who belongs to whom is asked within it: there the template is the same
@@ -6,113 +6,121 @@ everywhere, and what tells a pair from a scrambled one is the problem itself, it
 nouns.
 """
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
-from interp.duplicates import normalised
-from studies.embedding_alignment.templates import TEMPLATES, Template
+from interp.pairs import Pairs, read_pairs
 
-FEWEST = 3
-"""Pairs below which nothing can be asked: two pairs have one other order."""
-
-FEWEST_GENERATED = 10
+FEWEST = 10
 """Generated pairs, two for each category, so that scrambling within one is possible."""
 
-CATEGORY = "category"
-"""Name of the column of a file that is no language."""
+Lexicon = list[tuple[str, str]]
+"""Chinese words and their English ones."""
+
+
+def lexicon(chinese: str, english: str) -> Lexicon:
+    """Words that stand in one order in both lists."""
+    return list(zip(chinese.split(), english.split(", "), strict=True))
+
+
+# Within a list all Chinese words take the same measure word, and all English ones the same article.
+FRUITS = lexicon(
+    "苹果 梨 桃子 橙子 柠檬 芒果 西瓜 石榴",
+    "apples, pears, peaches, oranges, lemons, mangoes, watermelons, pomegranates",
+)
+PEOPLE = lexicon(
+    "医生 护士 教师 学生 工程师 律师 司机 厨师",
+    "doctors, nurses, teachers, students, engineers, lawyers, drivers, cooks",
+)
+SMALL_THINGS = lexicon(
+    "糖果 珠子 纽扣 弹珠 种子 钉子 豆子 螺丝",
+    "candies, beads, buttons, marbles, seeds, nails, beans, screws",
+)
+CONTAINERS = lexicon("盒子 袋子 篮子 罐子 抽屉 杯子", "boxes, bags, baskets, jars, drawers, cups")
+FIELDS = lexicon(
+    "菜地 草地 麦田 稻田 花圃 林地",
+    "vegetable plot, lawn, wheat field, rice field, flower bed, woodland",
+)
+BUILT = lexicon(
+    "水池 亭子 仓库 温室 喷泉 车库", "pool, pavilion, warehouse, greenhouse, fountain, garage"
+)
+SURNAMES = lexicon(
+    "王 李 张 刘 陈 杨 赵 黄 周 吴", "Wang, Li, Zhang, Liu, Chen, Yang, Zhao, Huang, Zhou, Wu"
+)
+HALLS = lexicon(
+    "剧院 礼堂 电影院 体育馆 音乐厅 教堂",
+    "theater, auditorium, cinema, gymnasium, concert hall, church",
+)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Texts in two languages, paired by what they say.
+class Template:
+    """One problem in both languages, with slots."""
 
-    Raises ValueError for sides or categories of different length, fewer than three pairs, an empty
-    text, languages without a name or of one name, texts that are identical in every pair, and a
-    category of a single pair, in which nothing can be scrambled.
-    """
-
-    languages: tuple[str, str]
-    """Names of the languages."""
-    texts: tuple[tuple[str, ...], tuple[str, ...]]
-    """Texts of the first language and of the second, in the order of the pairs."""
-    category: Shaped[np.ndarray, " n"]
-    """Name of each pair's category; "all" everywhere where no categories are known."""
-    copies: int = 0
-    """Pairs of a file that were left out, since they repeat another on both sides."""
-
-    def __post_init__(self) -> None:
-        self._check_languages()
-        first, second = self.texts
-        if not len(first) == len(second) == len(self.category):
-            raise ValueError(
-                f"{len(first)} texts in {self.languages[0]}, {len(second)} in {self.languages[1]} "
-                f"and {len(self.category)} categories; each pair has one of each"
-            )
-        if len(self) < FEWEST:
-            raise ValueError(f"{len(self)} pairs; at least {FEWEST} are needed")
-        for language, texts in zip(self.languages, self.texts, strict=True):
-            for pair, text in enumerate(texts):
-                if not text.strip():
-                    raise ValueError(f"pair {pair} has no {language} text: {text!r}")
-        if self.identical == len(self):
-            raise ValueError(
-                f"identical languages: all {len(self)} pairs have the same text in "
-                f"{' and '.join(self.languages)}, such as {first[0][:60]!r}"
-            )
-        self._check_categories()
-
-    def _check_languages(self) -> None:
-        one, other = self.languages
-        if not one.strip() or not other.strip():
-            raise ValueError(f"the languages are called {one!r} and {other!r}; both need a name")
-        if one.strip() == other.strip():
-            raise ValueError(f"both languages are called {one!r}; they need names of their own")
-
-    def _check_categories(self) -> None:
-        for name, size in Counter(self.category.tolist()).items():
-            if not str(name).strip():
-                raise ValueError(f"a category is called {name!r}; it needs a name")
-            if size < 2:
-                raise ValueError(
-                    f"category {name!r} has {size} pair, which no other text of the category can "
-                    "be exchanged with; merge it with another or drop it"
-                )
-
-    def __len__(self) -> int:
-        return len(self.texts[0])
+    chinese: str
+    """The Chinese text."""
+    english: str
+    """The English text."""
+    numbers: tuple[range, ...]
+    """Values of the slots {0}, {1}, ..."""
+    nouns: tuple[Lexicon, Lexicon]
+    """Words of the slots {x} and {y}; the two of a problem always differ."""
 
     @property
-    def identical(self) -> int:
-        """Number of pairs whose two texts are the same."""
-        return sum(one == other for one, other in zip(*self.texts, strict=True))
+    def problems(self) -> int:
+        """How many problems have numbers of their own."""
+        return int(np.prod([len(values) for values in self.numbers]))
 
-    def scrambled(self, seed: int) -> "Pairs":
-        """The same texts, those of the second language dealt anew within each category.
 
-        Every order of a category is equally likely, so a text may come back to its partner, as
-        under the null that pairing makes no difference.
-        """
-        rng = np.random.default_rng(seed)
-        dealt = np.arange(len(self))
-        for name in dict.fromkeys(self.category.tolist()):
-            members = np.flatnonzero(self.category == name)
-            dealt[members] = rng.permutation(members)
-        first, second = self.texts
-        return replace(self, texts=(first, tuple(second[i] for i in dealt)))
+# Every range is chosen so that the problem has a solution whatever the other numbers are.
+TEMPLATES = {
+    "arithmetic": Template(
+        "{x}女士买了{0}个{y}，后来又买了{1}个，然后送出了{2}个。求剩下的{y}个数。",
+        "Ms. {x} bought {0} {y}, later bought {1} more and then gave away {2} of them. "
+        "Find the number of {y} left.",
+        (range(20, 90), range(3, 20), range(5, 20)),
+        (SURNAMES, FRUITS),
+    ),
+    "combinations": Template(
+        "从{0}名{x}和{1}名{y}中选出{2}名{x}和{3}名{y}，一共有多少种不同的选法？",
+        "From {0} {x} and {1} {y}, in how many different ways can {2} {x} and {3} {y} be chosen?",
+        (range(8, 20), range(7, 16), range(2, 8), range(2, 7)),
+        (PEOPLE, PEOPLE),
+    ),
+    "remainders": Template(
+        "把{0}颗{x}平均放进{1}个{y}里，每个{y}都放得尽量多。求最后剩下的{x}颗数。",
+        "Put {0} {x} equally into {1} {y}, with as many as possible in each. "
+        "Find the number of {x} left over.",
+        (range(100, 500), range(6, 20)),
+        (SMALL_THINGS, CONTAINERS),
+    ),
+    "rectangle areas": Template(
+        "一块长方形的{x}长{0}米，宽{1}米，中间有一个占地{2}平方米的{y}。求其余部分的面积。",
+        "A rectangular {x} is {0} meters long and {1} meters wide, with a {y} of {2} square "
+        "meters in the middle. Find the area of the rest.",
+        (range(20, 80), range(8, 20), range(5, 40)),
+        (FIELDS, BUILT),
+    ),
+    "arithmetic series": Template(
+        "在{x}工程师设计的{y}里，第一排有{0}个座位，以后每排都比前一排多{1}个，一共有{2}排。"
+        "求座位总数。",
+        "In the {y} designed by engineer {x}, the first row has {0} seats, each later row has "
+        "{1} more than the one before, and there are {2} rows. Find the total number of seats.",
+        (range(10, 50), range(2, 8), range(9, 40)),
+        (SURNAMES, HALLS),
+    ),
+}
+"""One template for each category, so that a category is all that its texts have in common."""
 
-    def fingerprint(self) -> str:
-        """SHA-256 over languages, texts and categories, in order."""
-        content = (self.languages, self.texts, self.category.tolist())
-        return hashlib.sha256(repr(content).encode()).hexdigest()
+
+def texts(config: Any) -> Pairs:
+    """The pairs that the study's options describe."""
+    if config.pairs is None:
+        return generate(config.n, seed=config.seed)
+    return read_pairs(config.pairs)
 
 
 def generate(n: int = 200, *, seed: int) -> Pairs:
@@ -129,8 +137,8 @@ def generate(n: int = 200, *, seed: int) -> Pairs:
         ValueError: fewer than 10 problems, or more than have numbers of their own.
     """
     most = len(TEMPLATES) * min(template.problems for template in TEMPLATES.values())
-    if not FEWEST_GENERATED <= n <= most:
-        raise ValueError(f"n = {n} problems; valid are {FEWEST_GENERATED} to {most}")
+    if not FEWEST <= n <= most:
+        raise ValueError(f"n = {n} problems; valid are {FEWEST} to {most}")
     rng = np.random.default_rng(seed)
     chinese: list[str] = []
     english: list[str] = []
@@ -158,118 +166,3 @@ def _nouns(template: Template, rng: np.random.Generator) -> tuple[tuple[str, str
     x = first[rng.integers(len(first))]
     others = [noun for noun in second if noun != x]
     return x, others[rng.integers(len(others))]
-
-
-def from_file(path: Path | str) -> Pairs:
-    """A user's pairs from a `.csv`, `.tsv` or `.jsonl` file in UTF-8, without copies.
-
-    A row, or an object on a line of its own, is a pair. It has two texts, in columns (keys) that
-    are called as the languages are, and may have a `category`.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: another suffix, another encoding, a row that cannot be read, no rows, other
-            than two languages, a row without a text or category, or what `Pairs` refuses; the
-            message names the file and, counted from 1 without a header, the row.
-    """
-    path = Path(path)
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": _csv,
-        ".tsv": partial(_csv, separator="\t"),
-        ".jsonl": _jsonl,
-    }
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; valid are {', '.join(readers)}")
-    try:
-        table = readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
-    names = [str(name).strip() for name in table.columns]
-    languages = [i for i, name in enumerate(names) if name != CATEGORY]
-    if len(languages) != 2 or names.count(CATEGORY) > 1:
-        raise ValueError(
-            f"{path}: columns {', '.join(map(repr, names)) or 'none'}; valid are two, called as "
-            f"the languages are, and {CATEGORY!r} if there are categories{_dropped(names)}"
-        )
-    if table.empty:
-        raise ValueError(f"{path}: no rows; it needs at least {FEWEST} pairs")
-    _check_rows(path, table, names)
-    one, other = languages
-    texts = (tuple(table.iloc[:, one]), tuple(table.iloc[:, other]))
-    categories = table.iloc[:, names.index(CATEGORY)] if CATEGORY in names else ["all"] * len(table)
-    try:
-        return _distinct(Pairs((names[one], names[other]), texts, np.array(list(categories))))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _csv(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Columns as the first row names them. It is read like any other: pandas renames headers that
-    occur twice, and shifts columns under a header that is too short."""
-    try:
-        rows = pd.read_csv(
-            path,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            sep=separator,
-        )
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: no CSV: {error}") from error
-    return rows.iloc[1:].set_axis(rows.iloc[0].tolist(), axis=1)
-
-
-def _dropped(names: list[str]) -> str:
-    """What to do about columns that are too many or separated by something else."""
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
-        return "; columns are separated by commas (.csv) or tabs (.tsv)"
-    languages = [name for name in names if name != CATEGORY]
-    if len(languages) > 2:
-        several = ", ".join(map(repr, languages[2:]))
-        return f": keep two of {len(languages)}, that is, drop such as {several} or an id"
-    return ""
-
-
-def _distinct(pairs: Pairs) -> Pairs:
-    """The first of pairs that are equal on both sides but for case and white space, since copies
-    agree by themselves and pass for witnesses of one another."""
-    both = ["\n".join(map(normalised, pair)) for pair in zip(*pairs.texts, strict=True)]
-    first = np.sort(np.unique(both, return_index=True)[1])
-    if len(first) == len(pairs):
-        return pairs
-    one, other = (tuple(side[row] for row in first) for side in pairs.texts)
-    return Pairs(
-        pairs.languages, (one, other), pairs.category[first], copies=len(pairs) - len(first)
-    )
-
-
-def _jsonl(path: Path) -> pd.DataFrame:
-    rows = []
-    with path.open(encoding="utf-8-sig") as file:  # a mark from an editor is no character
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            here = f"{path}, line {number}"
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{here}: no JSON: {error}: {line[:60]!r}") from error
-            if not isinstance(rows[-1], dict):
-                raise ValueError(f"{here}: {line[:60]!r} is no object of two texts")
-    return pd.DataFrame(rows)
-
-
-def _check_rows(path: Path, table: pd.DataFrame, names: list[str]) -> None:
-    for row, values in enumerate(table.itertuples(index=False, name=None), start=1):
-        here = f"{path}, row {row}"
-        for name, value in zip(names, values, strict=True):
-            # what a row lacks pandas fills with a NaN
-            if value is None or value != value or (isinstance(value, str) and not value.strip()):
-                pairs = zip(names, values, strict=True)
-                others = ", ".join(f"{n} {v!r}" for n, v in pairs if n != name)
-                raise ValueError(f"{here}: unpaired, its {name} is missing beside {others[:120]}")
-            if not isinstance(value, str):
-                raise ValueError(f"{here}: {name} is {value!r}; texts and categories are strings")

@@ -1,261 +1,341 @@
-"""From pairs of texts to the tokens that each pooling reads.
+"""What is read of the texts, by kind of token, and how much of an alignment shared tokens carry.
 
-1. A text is cut into pieces, whole tokens that are whole characters, and each piece gets a kind
-   from its characters: decoded text tells a number from a word in every tokenizer, which strings of
-   byte-level tokens do not.
-2. A piece is shared when its token ids are a piece of the partner's text as well. This asks for the
-   same embedding, which is what alignment costs nothing: " 3" and "3" are one number, but different
-   tokens in some tokenizers, and nothing there makes their embeddings alike.
-3. A pooling picks pieces, and averages their tokens or takes the last.
+A pooling is a mean over some tokens of a text, or its last one (`interp.pooling`). Every pooling is
+read from the residual stream at every depth, and from what both halves of every block add to it.
 """
 
-import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Shaped
-from transformers import PreTrainedTokenizerFast
+from jaxtyping import Float, Integer
+from tqdm import tqdm
 
-from interp.positions import Piece, Sample, Span, Spans, pieces
-from studies.embedding_alignment.problems import Pairs
+from interp import alignment, study
+from interp.claims import LEVEL, Claim, description, finding
+from interp.model import attn_out, depth_names, mlp_out, residual_stream
+from interp.pairs import Pairs
+from interp.plots import depth_lines
+from interp.pooling import POOLINGS, SPELT, Poolings, pool, same_last
+from interp.report import Figure, Section, Table
+from interp.store import Store, by_position
+from interp.study import Subject
 
-Kind = Literal["numeric", "letters", "symbols", "space"]
-"""What a piece is made of."""
+SHARED = "How much of it do shared tokens carry?"
 
-POOLINGS = ("last", "mean", "rest", "shared", "unshared", "specific", "numeric")
-"""Ways to read a text:
+DICTIONARIES = 999
+"""Dictionaries dealt anew; each is a product of counts and vectors."""
 
-* `last`: the last token that has a visible character;
-* `mean`: all tokens of the text; those that the tokenizer adds, such as BOS, have no characters;
-* `rest`: all but the text's first piece, which attention uses as its sink where no BOS is added:
-  its norm is hundreds of times the others', so that it is the mean;
-* `shared`: tokens of visible pieces that the partner has as well;
-* `unshared`: tokens of visible pieces that it has not;
-* `specific`: of these, words: what only this language writes so;
-* `numeric`: tokens of numbers, shared or not.
-"""
-
-RULES = {pooling: "last" if pooling == "last" else "mean" for pooling in POOLINGS}
-"""Which of a pooling's tokens are read, as `interp.extract.extract` takes it."""
-
-SPELT = ("last", "mean", "specific")
-"""Poolings whose tokens are counted, for claims about the vectors of tokens."""
-
-GROUPS = ("language-specific", "shared letters", "numeric", "symbols", "space", "special")
-"""Kinds of token that are counted; special are those without a character."""
+Rows = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]
+"""Activations of the first language's texts and of the second's, in the order of the pairs."""
 
 
-@dataclass(frozen=True)
-class Poolings:
-    """Texts of both languages with the tokens of every pooling, and what these tokens are."""
+def poolings(subject: Subject, pairs: Pairs) -> Poolings:
+    """The tokens of every pooling."""
+    return pool(subject.model.tokenizer, pairs)
 
-    samples: list[Sample]
-    """The first language's texts, then the second's, each in the order of the pairs, with a span
-    for every pooling in the order of `POOLINGS`. Where a pooling has no token the span is the last
-    visible piece and means nothing: see `defined`."""
-    defined: Bool[np.ndarray, "poolings n"]
-    """Whether both texts of the pair have a token of the pooling."""
-    rules: Mapping[str, str]
-    """The rule of every pooling, for extraction."""
-    last: tuple[tuple[str, ...], tuple[str, ...]]
-    """Characters of the last visible piece of each text, by language."""
-    counts: pd.DataFrame
-    """Tokens of each `language` and `kind` (see `GROUPS`): how many in all texts (`tokens`) and how
-    many of them are shared with their partner (`shared`); how many different ones (`distinct`) and
-    how many of these some pair shares (`distinct_shared`); tokens in a text on average
-    (`per_text`)."""
-    shared_fraction: Float[np.ndarray, "2 n"]
-    """Share of the tokens of each text's `mean` pooling that are shared, by language and pair."""
-    types: tuple["Types", "Types"]
-    """The different tokens of each language."""
+
+def store(subject: Subject, _pairs: Pairs) -> Store:
+    """Every pooling in the stream at every depth, then in the attention and the MLP of every block;
+    the first language's texts stand before the second's."""
+    blocks, pooled = range(subject.model.cfg.n_layers), subject.ask(poolings)
+    hooks = [*residual_stream(subject.model), *map(attn_out, blocks), *map(mlp_out, blocks)]
+    return subject.stores.extract(
+        subject.run.study, subject.model, pooled.samples, hooks=hooks, rule=pooled.rules
+    )
+
+
+def vectors(subject: Subject, _pairs: Pairs) -> Rows:
+    """Each language's tokens in the embedding matrix, in the order of `Poolings.types`."""
+    first, second = (
+        subject.model.W_E[types.ids].detach().float().cpu().numpy()
+        for types in subject.ask(poolings).types
+    )
+    return first, second
+
+
+def resamples(subject: Subject, pairs: Pairs) -> Integer[np.ndarray, "resamples n"]:
+    """How often each pair is drawn for intervals, as many of each category as it has."""
+    rng = np.random.default_rng(subject.config.seed)
+    return alignment.draw_pairs(
+        len(pairs), subject.config.resamples, strata=pairs.category, rng=rng
+    )
 
 
 @dataclass(frozen=True)
-class Types:
-    """The different tokens of one language's texts, and how each text is made of them."""
+class Sites:
+    """How far pairs stand out in the stream, and in what each half of a block adds to it."""
 
-    ids: Int[np.ndarray, " types"]
-    """Their ids."""
-    kinds: Shaped[np.ndarray, " types"]
-    """What each is made of, and whether half of the texts of some category have it: such tokens
-    make templates, the others what the texts say."""
-    weights: Mapping[str, Float[np.ndarray, "n types"]]
-    """By pooling of `SPELT`, each token's share of each text's; zeros where a text has none."""
-
-
-def kind(text: str) -> Kind:
-    """What a piece is made of: white space only; numeric characters only (Unicode categories N,
-    such as 7, ½ or Ⅳ); at least one letter or mark (L and M; 三 is a letter); or neither.
-    White space beside other characters does not count."""
-    classes = {unicodedata.category(c)[0] for c in text if not c.isspace()}
-    if not classes:
-        return "space"
-    if classes == {"N"}:
-        return "numeric"
-    return "letters" if classes & {"L", "M"} else "symbols"
-
-
-@dataclass(frozen=True)
-class _Part:
-    piece: Piece
-    kind: Kind
-    shared: bool
+    stream: alignment.AlignmentGrid
+    """The residual stream, depth by depth."""
+    attention: alignment.AlignmentGrid
+    """What attention adds, block by block."""
+    mlp: alignment.AlignmentGrid
+    """What the MLP adds, block by block."""
 
     @property
-    def visible(self) -> bool:
-        return self.kind != "space"
+    def depths(self) -> tuple[str, ...]:
+        """Names of the stream's depths."""
+        return depth_names(self.stream.blocks)
 
     @property
-    def group(self) -> str:
-        if self.kind == "letters":
-            return "shared letters" if self.shared else "language-specific"
-        return self.kind
+    def n_layers(self) -> int:
+        """Blocks of the model, which is also the depth of the last one."""
+        return len(self.attention.blocks)
+
+    @property
+    def best(self) -> int:
+        """Depth of the block where pairs stand out most, by the mean pooling within categories."""
+        return 1 + int(np.argmax(np.nan_to_num(self.stream.curve("mean")[1:-1], nan=-np.inf)))
+
+    def table(self) -> pd.DataFrame:
+        """A row for every site, hook and pooling."""
+        grids = {"residual stream": self.stream, "attention": self.attention, "MLP": self.mlp}
+        tables = [grid.table().assign(site=site) for site, grid in grids.items()]
+        renamed = {"block": "hook", "position": "pooling"}
+        return pd.concat(tables, ignore_index=True).rename(columns=renamed)
 
 
-def pool(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> Poolings:
-    """The tokens of every pooling in every text.
+def sites(subject: Subject, pairs: Pairs) -> Sites:
+    """Pairs against scrambled pairs at every hook and pooling."""
+    activations, name = subject.ask(store), f"alignment in {subject.name}"
+    hooks = tqdm(by_position(activations), total=len(activations.hooks), desc=name, unit="hook")
+    grid = alignment.alignment_grid(
+        iter(hooks),
+        subject.ask(resamples),
+        pairs.category,
+        positions=POOLINGS,
+        defined=subject.ask(poolings).defined,
+    )
+    blocks = (len(grid.blocks) - 2) // 3  # the stream has an embedding and a final norm besides
+    edges = (0, blocks + 2, 2 * blocks + 2, 3 * blocks + 2)
+    return Sites(*(grid.part(start, stop) for start, stop in pairwise(edges)))
 
-    Raises:
-        ValueError: a text in which the tokenizer leaves no visible character.
+
+def stream(subject: Subject, pairs: Pairs) -> Iterator[dict[str, Rows]]:
+    """Both languages' rows by pooling, one depth of the residual stream after another."""
+    hooks, n = subject.ask(sites).stream.blocks, len(pairs)
+    for _, activations in by_position(subject.ask(store), hooks=hooks):
+        rows = zip(POOLINGS, activations, strict=True)
+        yield {name: (texts[:n], texts[n:]) for name, texts in rows}
+
+
+def dictionaries(subject: Subject, pairs: Pairs) -> Mapping[str, alignment.DictionaryTest | None]:
+    """Vectors of tokens within categories against dictionaries dealt anew, by pooling of `SPELT`.
+
+    Words of one language are held without their language's mean; None for fewer than three pairs.
     """
-    parts = _parts(tokenizer, pairs)
-    last: list[tuple[str, ...]] = []
-    samples: list[Sample] = []
-    defined = np.ones((len(POOLINGS), len(pairs)), dtype=bool)
-    fraction = np.zeros((2, len(pairs)))
-    for side, texts in enumerate(pairs.texts):
-        for pair, (text, row) in enumerate(zip(texts, parts[side], strict=True)):
-            spans = {pooling: _span(pooling, row) for pooling in POOLINGS}
-            defined[:, pair] &= [span is not None for span in spans.values()]
-            end = spans["last"]
-            if end is None:
-                raise ValueError(
-                    f"pair {pair}: the tokenizer finds no visible character in the "
-                    f"{pairs.languages[side]} text {text[:60]!r}"
-                )
-            samples.append(Sample(text, {name: span or end for name, span in spans.items()}))
-            read = _chosen("mean", row)
-            sizes = [len(part.piece.ids) for part in read]
-            fraction[side, pair] = np.average([part.shared for part in read], weights=sizes)
-        ends = [[part.piece.text for part in row if part.visible][-1] for row in parts[side]]
-        last.append(tuple(ends))
-    counts = _counts(tokenizer, pairs, parts)
-    first, second = (_types(rows, pairs.category) for rows in parts)
-    return Poolings(samples, defined, RULES, (last[0], last[1]), counts, fraction, (first, second))
-
-
-def _types(rows: list[list[_Part]], category: Shaped[np.ndarray, " n"]) -> Types:
-    """The tokens of one language, from the pieces of its texts."""
-    kinds = {token: part.kind for row in rows for part in row for token in part.piece.ids}
-    ids = np.array(sorted(kinds))
-    weights = {name: np.zeros((len(rows), len(ids))) for name in SPELT}
-    for name, of in weights.items():
-        for text, row in enumerate(rows):
-            read = [token for part in _chosen(name, row) for token in part.piece.ids]
-            read = read[-1:] if RULES[name] == "last" else read
-            np.add.at(of[text], np.searchsorted(ids, read), 1 / max(len(read), 1))
-    holds = weights["mean"] > 0
-    common = [holds[category == name].mean(axis=0) for name in np.unique(category)]
-    template = np.max(common, axis=0) >= 0.5
-    named = [
-        f"{kinds[token]} {'of a template' if often else 'of the text'}"
-        for token, often in zip(ids.tolist(), template, strict=True)
-    ]
-    return Types(ids, np.array(named), weights)
-
-
-def _parts(tokenizer: PreTrainedTokenizerFast, pairs: Pairs) -> list[list[list[_Part]]]:
-    """The pieces of each text, by language and pair, and what they are."""
-    cut = [[pieces(tokenizer, text) for text in texts] for texts in pairs.texts]
-    rows: list[list[list[_Part]]] = []
-    for own, partner in (cut, cut[::-1]):
-        ids = [{piece.ids for piece in row} for row in partner]
-        rows.append(
-            [[_part(piece, known) for piece in row] for row, known in zip(own, ids, strict=True)]
-        )
-    return rows
-
-
-def _part(piece: Piece, partner: set[tuple[int, ...]]) -> _Part:
-    sort = kind(piece.text)
-    # a space says nothing; only what can be seen counts as shared
-    return _Part(piece, sort, sort != "space" and piece.ids in partner)
-
-
-def _span(pooling: str, row: Sequence[_Part]) -> Spans | None:
-    """The characters that a pooling reads; None where it has none."""
-    chosen = _chosen(pooling, row)
-    if not chosen:
-        return None
-    if pooling in ("last", "mean", "rest"):
-        return chosen[0].piece.span[0], chosen[-1].piece.span[1]
-    spans: tuple[Span, ...] = tuple(part.piece.span for part in chosen)
-    return spans
-
-
-def _chosen(pooling: str, row: Sequence[_Part]) -> list[_Part]:
-    """The pieces that a pooling reads, from the first visible one to the last."""
-    visible = [number for number, part in enumerate(row) if part.visible]
-    start = {"last": len(visible) - 1, "mean": 0, "rest": 1}.get(pooling)
-    if start is not None:
-        if not 0 <= start < len(visible):
-            return []
-        return list(row[visible[start] : visible[-1] + 1])
-    seen = [row[number] for number in visible]
-    return {
-        "shared": [part for part in seen if part.shared],
-        "unshared": [part for part in seen if not part.shared],
-        "specific": [part for part in seen if part.group == "language-specific"],
-        "numeric": [part for part in seen if part.kind == "numeric"],
-    }[pooling]
-
-
-def _counts(
-    tokenizer: PreTrainedTokenizerFast, pairs: Pairs, parts: list[list[list[_Part]]]
-) -> pd.DataFrame:
-    rows = []
-    for language, texts, side in zip(pairs.languages, pairs.texts, parts, strict=True):
-        tokens = [
-            (part.group, token, part.shared)
-            for row in side
-            for part in row
-            for token in part.piece.ids
-        ]
-        every = Counter(token for text in texts for token in tokenizer(text)["input_ids"])
-        special = every - Counter(token for _, token, _ in tokens)
-        tokens += [("special", token, False) for token in special.elements()]
-        for group in GROUPS:
-            of = [(token, shared) for name, token, shared in tokens if name == group]
-            rows.append(
-                {
-                    "language": language,
-                    "kind": group,
-                    "tokens": len(of),
-                    "shared": sum(shared for _, shared in of),
-                    "distinct": len({token for token, _ in of}),
-                    "distinct_shared": len({token for token, shared in of if shared}),
-                    "per_text": len(of) / len(texts),
-                }
+    pooled, tests = subject.ask(poolings), {}
+    for name in SPELT:
+        defined, sides, kinds = pooled.has(name), [], []
+        for types, embedded in zip(pooled.types, subject.ask(vectors), strict=True):
+            used = types.used(name, defined)
+            sides.append((types.weights[name][defined][:, used], embedded[used]))
+            kinds.append(types.kinds[used])
+        tests[name] = None
+        if defined.sum() >= 3:
+            tests[name] = alignment.dictionary_test(
+                sides[0],
+                sides[1],
+                kinds[1],
+                pairs.category[defined],
+                centre=name == "specific",
+                n_permutations=DICTIONARIES,
+                seed=subject.config.seed,
             )
-    return pd.DataFrame(rows)
+    return tests
 
 
-def same_last(poolings: Poolings, pairs: Pairs) -> dict[str, tuple[str, str]]:
-    """The piece that all texts of a category end in, by category, for the first language and the
-    second; "" for a language whose texts end differently. Categories in which both do are left out.
+def dealt(subject: Subject, pooling: str) -> dict[str, tuple[float, float]]:
+    """The test of a pooling's words: they recur in texts, so what holds for these pairs must hold
+    for these words as well."""
+    test = subject.ask(dictionaries)[pooling]
+    return {} if test is None else {"vectors dealt to other tokens": (test.p, test.floor)}
 
-    Where a language's texts end in one piece, their raw embeddings at the last token are one vector
-    and no pair can be told from another.
-    """
-    found = {}
-    for name in dict.fromkeys(pairs.category.tolist()):
-        members = np.flatnonzero(pairs.category == name)
-        ends = [{texts[pair] for pair in members} for texts in poolings.last]
-        one, other = (end.pop() if len(end) == 1 else "" for end in ends)
-        if one or other:
-            found[str(name)] = (one, other)
-    return found
+
+def distinct(subject: Subject, pooling: str) -> int:
+    """Different tokens of the second language in a pooling."""
+    types = subject.ask(poolings).types[1]
+    return int(types.weights[pooling].any(axis=0).sum())
+
+
+def shares(subject: Subject, pairs: Pairs) -> Mapping[str, tuple[alignment.Decomposition, ...]]:
+    """What shared tokens carry of the mean pooling's excess, depth by depth, with pairs scrambled
+    within categories and among all."""
+    fraction, counts = subject.ask(poolings).shared_fraction[..., None], subject.ask(resamples)
+    strata = {"within categories": pairs.category, "among all pairs": None}
+    depths: dict[str, list[alignment.Decomposition]] = {name: [] for name in strata}
+    own = np.arange(len(pairs))  # no two pairs are one text, whatever a shallow depth tells apart
+    for rows in stream(subject, pairs):
+        # what shared tokens bring to the mean over all: nothing to a text that has none
+        first, second = (
+            np.where(weight > 0, weight * shared, 0.0)
+            for weight, shared in zip(fraction, rows["shared"], strict=True)
+        )
+        for name, category in strata.items():
+            share = alignment.decompose(rows["mean"], (first, second), counts, category, groups=own)
+            depths[name].append(share)
+    return {name: tuple(by_depth) for name, by_depth in depths.items()}
+
+
+def shared_tokens(subject: Subject, pairs: Pairs) -> study.Part:
+    """How much of the alignment do tokens carry that both texts contain?"""
+    share, words = subject.ask(shares)["within categories"][0], subject.ask(dictionaries)
+    origin = f"no share can be given ({share.status})."
+    if share.status == alignment.OK:
+        origin = (
+            f"shared tokens carry {_interval(share)} of it, words and marks of one language the "
+            "rest."
+        )
+    if (test := words["specific"]) is not None:
+        origin += (
+            " Words that only one language has, without the languages' means, stand "
+            f"{test.z:.1f} standard deviations above dictionaries dealt anew."
+        )
+    centred = subject.ask(sites).stream.cell(0, "specific").centred.z
+    body = [_kinds(subject, pairs), _last_tokens(subject, pairs), _shares(subject)]
+    return study.Part(
+        claims=[_carried(subject, pairs), _words(subject, pairs)],
+        sections=[Section(f"{subject.name}: the tokens", body)],
+        tables={"tokens": subject.ask(poolings).counts},
+        row={
+            "... of which shared tokens carry": share.share,
+            "raw embedding, words of one language, centred": centred,
+        },
+        words=[f"Where the free alignment comes from: {origin}"],
+    )
+
+
+def _interval(share: alignment.Decomposition) -> str:
+    if share.interval is None:
+        return share.status
+    return f"{share.share:.2f} [{share.interval[0]:.2f}, {share.interval[1]:.2f}]"
+
+
+def _carried(subject: Subject, pairs: Pairs) -> Claim:
+    within, among = subject.ask(shares).values()
+    share = within[0]
+    fraction = 100 * subject.ask(poolings).shared_fraction.mean(axis=1)
+    names = [f"of {language} tokens (%)" for language in pairs.languages]
+    return description(
+        SHARED,
+        "What tokens that both texts contain bring to the raw embeddings' alignment.",
+        estimate=share.share,
+        unit="of the excess cosine within categories",
+        interval=share.interval,
+        null="0 for tokens that bring nothing; with the other tokens' share it makes 1, products "
+        "of both kinds belonging half to each",
+        needs="" if share.interval else f"a share ({share.status})",
+        controls={
+            "share without categories": _interval(among[0]),
+            **dict(zip(names, fraction, strict=True)),
+            "share at the last block": _interval(within[-2]),
+        },
+    )
+
+
+def _words(subject: Subject, pairs: Pairs) -> Claim:
+    """Tokens that the texts do not share, in the raw embedding: what translation alone can give."""
+    grids, test = subject.ask(sites), subject.ask(dictionaries)["specific"]
+    cell = grids.stream.cell(0, "specific")
+    blocks = grids.stream.adjusted()[1:-1, POOLINGS.index("specific")] <= LEVEL
+    defined = cell.centred.status == alignment.OK and test is not None
+    exchanges = {
+        "partners exchanged within categories": cell.centred.p,
+        **dealt(subject, "specific"),
+    }
+    return finding(
+        SHARED,
+        "Words that only one of the languages has align in the raw embeddings.",
+        estimate=test.z if test is not None and defined else None,
+        unit="standard deviations above dictionaries dealt anew, within categories, language means "
+        "removed",
+        null="the second language's vectors dealt to other tokens of their kind"
+        if defined
+        else cell.centred.status,
+        exchange=f"token ({distinct(subject, 'specific')}); and {exchanged(pairs)}",
+        tests=exchanges if defined else {},
+        needs="" if defined else "words of one language in three pairs of a category",
+        controls={
+            "z by pairs of texts": cell.centred.z,
+            "the same with language means": cell.stratified.z,
+            "blocks where they align": f"{int(blocks.sum())} of {grids.n_layers} "
+            "(there they may have read the numbers)",
+        },
+    )
+
+
+def exchanged(pairs: Pairs) -> str:
+    """The unit that is exchanged."""
+    return f"pair of texts, within its category ({len(pairs)})"
+
+
+def _kinds(subject: Subject, pairs: Pairs) -> Table:
+    """What the tokens are."""
+    grids, counts = subject.ask(sites), subject.ask(poolings).counts
+    depths = {grids.depths[depth]: depth for depth in (0, grids.n_layers)}
+    by_kind = {"language-specific": "specific", "numeric": "numeric", "shared letters": "shared"}
+    rows = []
+    for kind in dict.fromkeys(counts["kind"]):
+        row: dict[str, object] = {"kind": "BOS and the like" if kind == "special" else kind}
+        of_kind = counts[counts["kind"] == kind].set_index("language")
+        for column in ("tokens", "distinct", "shared"):
+            row[column] = " / ".join(str(of_kind.loc[name, column]) for name in pairs.languages)
+        # The first token sees itself alone and is the same one in both texts.
+        alone = 1.0 if kind == "special" and bool((of_kind["tokens"] > 0).all()) else np.nan
+        for name, depth in depths.items():
+            pooling = by_kind.get(kind)
+            met = alone if pooling is None else grids.stream.cell(depth, pooling).meeting
+            row[f"cosine, {name}"] = met
+        rows.append(row)
+    matched = " and ".join(
+        f"{grids.stream.cell(depth, 'shared').stratified.matched:.3f} ({name})"
+        for name, depth in depths.items()
+    )
+    return Table(
+        pd.DataFrame(rows),
+        f"Tokens by what they decode to ({' / '.join(pairs.languages)}): in all texts, different "
+        "ones, and how many the partner has too. Cosine: between the languages' mean activations "
+        "over such tokens (for shared letters: over all shared tokens). "
+        f"Within a pair, the mean of the shared tokens has cosine {matched}.",
+    )
+
+
+def _last_tokens(subject: Subject, pairs: Pairs) -> Table:
+    """What the texts of each category end in."""
+    pooled = subject.ask(poolings)
+    same = same_last(pooled, pairs)
+    rows = []
+    for category, members in pairs.members.items():
+        row: dict[str, object] = {"category": category, "pairs": len(members)}
+        for side, language in enumerate(pairs.languages):
+            ends = pd.Series([pooled.last[side][pair] for pair in members]).value_counts()
+            several = ", ".join(f"{end} ({count})" for end, count in ends.head(4).items())
+            common = same.get(category, ("", ""))[side]
+            row[f"{language} ends in"] = f"{common} (all)" if common else several
+        rows.append(row)
+    return Table(pd.DataFrame(rows), "What the last token is.")
+
+
+def _shares(subject: Subject) -> Figure:
+    by_null = subject.ask(shares)
+    limits = {
+        name: np.array([(np.nan, np.nan) if s.interval is None else s.interval for s in depths])
+        for name, depths in by_null.items()
+    }
+    return Figure(
+        depth_lines(
+            {name: np.array([s.share for s in depths]) for name, depths in by_null.items()},
+            subject.ask(sites).depths,
+            title="Share of the pairs' excess cosine that shared tokens carry (mean pooling)",
+            y_title="share",
+            bands={name: (low_high[:, 0], low_high[:, 1]) for name, low_high in limits.items()},
+            references={"none": 0, "all": 1},
+        ),
+        "1 minus the excess over scrambled pairs without shared tokens, over the excess with all. "
+        "Past the embedding the other tokens have read the shared ones, so a falling share says "
+        "where their content went, not that it ceased to matter. Below 0: shared tokens hide "
+        "alignment. Bands: 95 % over pairs.",
+    )

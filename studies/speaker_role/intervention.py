@@ -29,7 +29,7 @@ from interp.intervene import intervening
 from interp.intervene.edits import Edit
 from interp.positions import Aligned
 from interp.probes.direction import mean_difference
-from interp.stats import grouped_folds, permutation_test, permute_groups
+from interp.stats import grouped_folds, p_among, permutation_test, permute_groups
 from interp.store import Activations
 from studies.speaker_role.probing import Probing, Settings
 from studies.speaker_role.rendering import plain
@@ -79,8 +79,7 @@ class Ablation:
 
     def p(self, role: str, kind: str) -> float:
         """Rank of a role's mean loss among that of other directions, one-sided."""
-        observed = np.array([self.roles[role].mean()])
-        return float(permutation_test(observed, self.others[kind].mean(axis=1)[:, None]).p[0])
+        return p_among(self.roles[role].mean(), self.others[kind].mean(axis=1))
 
     def floor(self, kind: str) -> float:
         """The least p that so many directions of a kind allow."""

@@ -1,0 +1,235 @@
+"""Named directions through every head of one model, or of two and their difference.
+
+Blocks are read, compared with `interp.affinity.compare` and dropped, one after the other. Cells of
+one run are not independent (they share directions, and their blocks feed each other), so claims are
+held to whole sets of unrelated directions.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from interp.affinity import Comparison, Distance, Kind, Survey, compare
+from interp.affinity.notebook import head_averaged
+from interp.directions import Directions
+from interp.report import Block, Section, Table
+from interp.weights import AttentionWeights, ModelWeights
+from studies.attention_affinity.residuals import Residuals
+
+Side = Literal["base", "instruct", "difference"]
+KINDS: tuple[Kind, ...] = ("QK", "VO")
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """What every head of a model, or of two, does with the directions."""
+
+    base: ModelWeights
+    """The model, or the first of two."""
+    other: ModelWeights | None
+    """What it is compared with."""
+    directions: Directions
+    """What was asked of every head."""
+    averaged: tuple[int, ...]
+    """Blocks that effects by direction are averaged over."""
+    scores: Comparison
+    """Scores of each model and of the difference."""
+    windows: tuple[int | None, ...]
+    """How many positions a query of each block sees; None for all."""
+    notebook: pd.DataFrame | None
+    """Head-averaged scores as an earlier notebook computed them, where asked for."""
+    bytes_read: int
+    """Tensor data read from the checkpoints."""
+
+    @property
+    def surveys(self) -> Mapping[Side, Survey]:
+        """Scores of each side."""
+        scores = self.scores
+        if scores.other is None or scores.difference is None:
+            return {"base": scores.base}
+        return {"base": scores.base, "instruct": scores.other, "difference": scores.difference}
+
+    @property
+    def main(self) -> Side:
+        """The side that the question is about: the difference, or the only one."""
+        return "base" if self.other is None else "difference"
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks that were read."""
+        return self.scores.base.qk.blocks
+
+    @property
+    def block_labels(self) -> list[str]:
+        """Blocks as figures name them."""
+        return [str(block) for block in self.blocks]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Distances but for the average over them."""
+        return tuple(one for one in self.scores.base.qk.distances if isinstance(one, int))
+
+    @property
+    def change(self) -> str:
+        """What made the second model of the first."""
+        return "Random noise" if self.other and self.other.noise is not None else "Tuning"
+
+    @property
+    def subject(self) -> str:
+        """What claims are about."""
+        return self.base.label if self.other is None else f"{self.base.label} → {self.other.label}"
+
+    def name(self, side: Side) -> str:
+        """What to call a side in a legend."""
+        other = "" if self.other is None else self.other.label
+        return {"base": self.base.label, "instruct": other}.get(side, "difference")
+
+    def title(self, side: Side) -> str:
+        """What to call a side in a title."""
+        if side == "difference" and self.other is not None:
+            return f"{self.other.label} less {self.base.label}"
+        return self.name(side)
+
+    def table(self) -> pd.DataFrame:
+        """One row per head, pair of directions and distance, with the scores of every side.
+
+        `head` is null in rows about all heads of a block together, `distance` is null in rows about
+        the average over distances and about VO, which has no distance.
+        """
+        table = self.scores.table(other="instruct")
+        group = self.base.heads // self.base.kv_heads
+        return table.assign(kv_head=table["head"] // group)
+
+
+def compare_models(
+    base: ModelWeights,
+    other: ModelWeights | None,
+    directions: Directions,
+    residuals: Residuals | None,
+    *,
+    blocks: Sequence[int],
+    averaged: Sequence[int],
+    distances: Sequence[Distance],
+    notebook: bool = False,
+    seed: int,
+) -> ModelComparison:
+    """Compare every block; residuals give the covariance null and the unrelated directions."""
+    X = torch.from_numpy(directions.vectors)
+    options = {"distances": distances, "names": directions.names, "seed": seed}
+    parts, windows, frames, bytes_read = [], [], [], 0
+    for block in tqdm(blocks, desc="blocks", unit="block", file=sys.stderr):
+        before = base.attention(block)
+        after = None if other is None else other.attention(block)
+        rows = None if residuals is None else residuals.rows(block)
+        parts.append(compare(before, after, X, residuals=rows, **options))
+        windows.append(before.window)
+        bytes_read += before.bytes_read + (0 if after is None else after.bytes_read)
+        if notebook:
+            frames.append(_notebook(before, after, directions, seed))
+    return ModelComparison(
+        base=base,
+        other=other,
+        directions=directions,
+        averaged=tuple(averaged),
+        scores=Comparison.joined(parts),
+        windows=tuple(windows),
+        notebook=pd.concat(frames, ignore_index=True) if frames else None,
+        bytes_read=bytes_read,
+    )
+
+
+def _notebook(
+    base: AttentionWeights, other: AttentionWeights | None, directions: Directions, seed: int
+) -> pd.DataFrame:
+    """The earlier notebook's numbers of a block, and their difference for two models."""
+    X, table = torch.from_numpy(directions.vectors), pd.DataFrame()
+    for number, (side, weights) in enumerate({"base": base, "instruct": other}.items()):
+        if weights is not None:
+            # as in that notebook, every block and model gets random vectors of its own
+            drawn = seed * 100_003 + 2 * base.block + number
+            scores = head_averaged(weights, X, X, seed=drawn).table(directions.names)
+            scores = scores.rename(columns={"raw": f"{side}_raw", "z": f"{side}_z"})
+            table = scores if table.empty else table.join(scores.iloc[:, -2:])
+    if other is not None:
+        table["difference_z"] = table["instruct_z"] - table["base_z"]
+    return table.assign(block=base.block)
+
+
+def title(comparison: ModelComparison) -> str:
+    """The report's title; a control run says so."""
+    question = "Which directions attend to which"
+    if comparison.other is None:
+        return f"{question}?"
+    if comparison.other.noise is not None:
+        return f"Control: {question.lower()}, and what does noise change?"
+    return f"{question}, and what did tuning change?"
+
+
+def method(comparison: ModelComparison, residuals: Residuals | None, rows: int) -> Section:
+    """What was done, in words and numbers; `residuals` are those of the null."""
+    directions, other = comparison.directions, comparison.other
+    body: list[Block] = []
+    if other is not None and other.noise is not None:
+        body.append(
+            f"Control run: the second model is the first with {100 * other.noise:g} % of "
+            "Gaussian noise on every head's attention weights. Nothing is routed anew."
+        )
+    body += [
+        f"{len(directions)} directions, {directions.note}, go through every head of "
+        f"{len(comparison.blocks)} blocks without running the model: as query and key at distances "
+        f"{', '.join(comparison.scores.base.qk.labels)} (logit, with norm, rotation, query and key "
+        "norm and biases as the model has them), and as what is attended to and what is written "
+        f"(cosine). {rows:,} rows are in affinity.parquet.",
+        _null(comparison, residuals),
+        "Beside them go 96 unrelated directions, dealt into 200 sets of as many as there are named "
+        "ones. Cells of one run are not independent (they share directions, and their blocks feed "
+        "each other), so claims are held to whole sets.",
+        _files(comparison),
+    ]
+    return Section("What was done", body)
+
+
+def _null(comparison: ModelComparison, residuals: Residuals | None) -> str:
+    if residuals is None:
+        return (
+            "Null: isotropic, all directions of the residual stream alike, which real residuals "
+            "are not: against it many unrelated pairs of real residuals look significant. Give "
+            "--residuals or --null covariance for the other one."
+        )
+    held_out = residuals.store.plan.n_samples // 2
+    fitted = residuals.store.plan.n_samples - held_out
+    return (
+        f"Null: the covariance of residuals before each block in {fitted} texts, "
+        f"{len(residuals.store.positions)} tokens each, of {comparison.base.label}, as deviations "
+        "from their mean with both signs (a direction has no mean of its own). Unrelated "
+        f"directions are such deviations in {held_out} other texts. For what is written, the null "
+        "is the cosine with such deviations, and for self pairs that of each deviation with what "
+        "is written for it. The difference of two models is scored on the same vectors in both."
+    )
+
+
+def _files(comparison: ModelComparison) -> Table:
+    models = {"base": comparison.base, "instruct": comparison.other}
+    rows = [
+        {
+            "": side,
+            "model": model.label,
+            "blocks": model.blocks,
+            "heads": model.heads,
+            "key-value heads": model.kv_heads,
+            "MB of attention and norms": model.size.bytes_needed / 1e6,
+            "MB in all": model.size.bytes_total / 1e6,
+        }
+        for side, model in models.items()
+        if model is not None
+    ]
+    return Table(
+        pd.DataFrame(rows),
+        f"The checkpoints; {comparison.bytes_read / 1e6:.1f} MB of tensors were read for the "
+        "scores.",
+    )
