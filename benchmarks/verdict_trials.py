@@ -35,6 +35,7 @@ from interp.probes import Ablation, Sweep, probe_grid  # noqa: E402
 from interp.readout import choose_block, held_out  # noqa: E402
 from interp.selection import best_of  # noqa: E402
 from interp.smds import (  # noqa: E402
+    Patching,
     chain_test,
     cycle_test,
     discover,
@@ -48,7 +49,6 @@ from interp.smds import (  # noqa: E402
 from interp.smds.category_gram import category_gram  # noqa: E402
 from interp.stats import mean_interval, permutation_test, simultaneous_band  # noqa: E402
 from interp.weights import AttentionWeights  # noqa: E402
-from studies.date_manifold.patching import Patching, judge  # noqa: E402
 
 LEVEL = 0.05
 """Of every trial's test."""
@@ -235,15 +235,12 @@ def moved(spread: float, band: bool, seed: int) -> bool:
     share = np.array([0.5, 0.0])[:, None, None] + spread * rng.normal(size=(2, 1, 40))
     noisy = 0.2 * rng.normal(size=(2, 4, 40, 2)) @ [1, 1j]
     patched = receiver + share * (donor - receiver) + noisy
-    found = judge(
-        Patching(("a", "b"), (1, 2, 3, 4), patched, receiver, donor, first, second),
-        n_permutations=1,
-        seed=seed,
-    )
+    patching = Patching(("a", "b"), (1, 2, 3, 4), patched, receiver, donor, first, second)
+    shares = patching.moved(n_permutations=1, seed=seed)
     if band:
         truth = np.array([[0.5], [0.0]])
-        return bool(((found.low <= truth) & (truth <= found.high)).all())
-    return found.interval[0] <= 0.5 <= found.interval[1]
+        return bool(((shares.low <= truth) & (truth <= shares.high)).all())
+    return shares.interval[0] <= 0.5 <= shares.interval[1]
 
 
 def copies(kind: str, seed: int) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from interp.duplicates import equal_texts, near_copies
 from interp.positions import Sample, Span, find, stretches
@@ -47,6 +47,44 @@ class Labelled:
     """Line of each row in the file, from 1."""
     made_of: str
     """What folds are made of, in sentences."""
+
+    def numbers(self) -> Float[np.ndarray, " n"]:
+        """Labels as numbers.
+
+        Raises:
+            ValueError: a label that is no finite number, or labels that are all one.
+        """
+        if self.labels.dtype != np.float64:
+            row = next(row for row, label in enumerate(self.labels) if number(str(label)) is None)
+            raise ValueError(
+                f"line {self.lines[row]}: label {str(self.labels[row])!r} of row {row}, counting "
+                "from 0, is no finite number"
+            )
+        if np.ptp(self.labels) == 0:
+            raise ValueError(
+                f"every label is {self.labels[0]}; a geometry needs labels that differ"
+            )
+        return self.labels
+
+    def period(self) -> float | None:
+        """The number in the column `period`; None where there is no such column, or it is empty.
+
+        Raises:
+            ValueError: a period that changes, or that is no number above 0.
+        """
+        column = self.columns.get("period")
+        if column is None:
+            return None
+        periods = np.unique(np.char.strip(column)).tolist()
+        if len(periods) > 1:
+            raise ValueError(
+                f"periods {periods[0]!r} and {periods[1]!r}; all rows need the same, or none has "
+                "one"
+            )
+        period = number(periods[0])
+        if periods[0] and (period is None or period <= 0):
+            raise ValueError(f"period {periods[0]!r} must be a number above 0, or empty")
+        return period
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ def numeral(value: SupportsFloat | None, digits: int = 3) -> str:
     return f"{number:.0f}"
 
 
+def listed(names: Sequence[str], *, none: str = "none") -> str:
+    """Names in a sentence, "a, b and c"; `none` where there are none."""
+    *most, last = names or [none]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def runs(names: Sequence[str], chosen: Bool[np.ndarray, " names"]) -> str:
     """The names that are chosen, neighbours as "block 3 to block 9"; "none" where none is."""
     starts = np.flatnonzero(np.diff(chosen, prepend=False) & chosen)

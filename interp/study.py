@@ -156,6 +156,22 @@ class Subject:
         """Names of the depths of `activations`."""
         return import_module("interp.model").depth_names(self.residuals.hooks)
 
+    def activations_at(self, row: int) -> Any:
+        """Residual stream [position, sample, d] of one depth, by its number in `depths`."""
+        return self.residuals.read(self.residuals.hooks[row]).swapaxes(0, 1)
+
+    def row_at(self, percent: float | int) -> int:
+        """Number of the depth at this share of the blocks; depth k is the output of k blocks."""
+        return round(percent / 100 * (len(self.depths) - 2))
+
+    @property
+    def middle(self) -> range:
+        """Numbers of the depths between 25 and 75 % of the blocks; of a single block, that
+        block."""
+        n_blocks = len(self.depths) - 2
+        first = -(-n_blocks // 4)
+        return range(first, max(first, 3 * n_blocks // 4) + 1)
+
     @property
     def options(self) -> dict[str, Any]:
         """Options that grids of methods share, as far as the configuration has them."""
@@ -232,7 +248,7 @@ class Study:
     method: Callable[[Sequence[Subject], Any], Sequence[Block]] | str | None = None
     """Paragraphs and tables on what was done."""
     title: str = ""
-    """Title of the report; by default the name."""
+    """Title of the report, by default the name; `{texts.attribute}` is filled in."""
 
     def __post_init__(self):
         names = [_name(question) for question in self.questions]
@@ -301,7 +317,7 @@ class Study:
             section for asked in outcome.parts.values() for p in asked for section in p.sections
         ]
         return render(
-            self.title or self.name,
+            (self.title or self.name).format(texts=texts),
             as_records(outcome.claims),
             [
                 *failures,

@@ -9,7 +9,7 @@ import torch
 
 from interp.claims import Claim, as_records, as_table, control, description, finding, holm, judged
 from interp.claims import Test as Refusal
-from interp.numerals import numeral, runs
+from interp.numerals import listed, numeral, runs
 
 
 def made(statement="it is there", p=0.001, **design):
@@ -216,3 +216,8 @@ def test_findings_about_random_weights_are_described_and_cost_the_others_nothing
     assert first.estimate == 0.9 and not first.primary
     assert first.reason == "random weights, for comparison; p 0.001 by itself"
     assert judged(claims[:2])[0].p_adjusted == pytest.approx(0.04)
+
+
+def test_names_are_listed_as_a_sentence_has_them():
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert (listed(["a"]), listed([]), listed([], none="no word")) == ("a", "none", "no word")

@@ -8,7 +8,7 @@ from rival_codes import MONTHS, planted, points
 
 from interp.smds.category_gram import category_gram
 from interp.smds.cycle import cycle_test, family_p
-from interp.smds.ellipse import ellipse
+from interp.smds.ellipse import ellipse, roundness
 from interp.smds.orders import arcs, cyclic_orders, orders_within
 from interp.smds.rivals import chain_statistic, order_statistic, spelling_statistic
 from interp.smds.within import within_category
@@ -64,6 +64,23 @@ def test_one_depth_alone_equals_a_loop_over_orders():
     values = np.array([naive(order) for order in distinct])
     assert test.p["lookup table"][0] == pytest.approx(np.mean(values >= values[0] - 1e-9))
     assert test.floor["lookup table"] == 1 / 60
+
+
+def test_texts_of_one_fact_count_once():
+    """Averaged by the test, or before it; a table has a row for every depth."""
+    rng = np.random.default_rng(4)
+    X, fact = rng.normal(size=(120, 9)), np.repeat(np.arange(40), 3)
+    category = fact % 6
+    means = X.reshape(40, 3, 9).mean(axis=1)
+    by_group = cycle_test([("a", X), ("b", -X)], category, groups=fact, n_orders=50, seed=1)
+    before = cycle_test([("a", means), ("b", -means)], category[::3], n_orders=50, seed=1)
+    for name, p in before.p.items():
+        np.testing.assert_array_equal(by_group.p[name], p)
+    table = by_group.table()
+    assert table.depth.tolist() == ["a", "b"] and (table.share == by_group.share).all()
+    assert (table["p, open chain"] == by_group.p["open chain"]).all()
+    with pytest.raises(ValueError, match="carries two categories"):
+        cycle_test([("a", X)], np.arange(120) % 6, groups=fact)
 
 
 def test_the_gram_is_that_of_whitened_means():
@@ -170,6 +187,20 @@ def test_a_lookup_table_is_not_round():
         ellipse(np.eye(4))
 
 
+def test_roundness_of_many_cells_is_that_of_each():
+    rng = np.random.default_rng(5)
+    category = np.arange(240) % 12
+    cells = [rng.normal(size=(2, 240, 9)) for _ in range(3)]
+    rings = roundness(cells, category, positions=("x", "y"), n_categories=12, seed=7)
+    one = ellipse(category_gram(cells[1][0], category, 12).distances, seed=7)
+    assert (rings.ratio[1, 0], rings.lower[1, 0]) == (one.ratio, one.lower)
+    table = rings.table(("a", "b", "c"))
+    assert table[["position", "depth"]].to_numpy().tolist() == [
+        [position, depth] for position in "xy" for depth in "abc"
+    ]
+    assert table.ratio.iloc[1] == one.ratio
+
+
 def calendar(n=480, seed=0):
     rng = np.random.default_rng(seed)
     day = rng.permutation(np.arange(n) % 360)
@@ -186,6 +217,9 @@ def test_the_day_within_the_month_is_found_and_the_month_alone_is_not_taken_for_
     assert months.test.p_family[0, 0] > 0.05
     assert both.test.p_family[0, 0] <= 0.05
     assert both.test.p_family[0, 1] > 0.01  # the number is not the place on the arc
+    assert both.best("number") == 0 and (both.p("arc") == both.test.p_family[:, 1]).all()
+    still = within_category([("a", np.eye(12)[month])], day, month, day, period=360.0)
+    assert still.best("number") is None
 
 
 def test_groups_of_two_labels_and_lonely_groups_are_refused():

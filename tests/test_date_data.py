@@ -7,15 +7,23 @@ import datetime
 import hashlib
 import json
 import re
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from interp.stats import grouped_folds
-from studies.date_manifold.data import Dataset
-from studies.date_manifold.tasks import from_file, generate
-from studies.date_manifold.templates import DAYS_IN_MONTH, FIRST_DAY, TASKS, WEEKDAYS
+from studies.date_manifold.__main__ import Config
+from studies.date_manifold.data import (
+    DAYS_IN_MONTH,
+    FIRST_DAY,
+    TASKS,
+    WEEKDAYS,
+    Dataset,
+    from_file,
+    generate,
+)
 
 
 def _said(data: Dataset, row: int) -> dict[str, str]:
@@ -54,14 +62,14 @@ def test_every_sentence_says_its_label_and_marks_every_word(task):
     data = generate(task, 400, seed=1)
     for row, sample in enumerate(data.samples):
         words = _said(data, row)
-        assert _label_said(task, words) == data.label[row]
+        assert _label_said(task, words) == data.labels[row]
         assert " ".join(words.values()) == sample.text.replace(".", "").replace(",", "")
         assert words["[sport]"] in ("tennis", "chess", "golf", "soccer", "hockey", "rugby")
     # what comes first is one of the label's slots, and all of them have come with the source
     slots = {"[day]", "[month]", "[weekday]", "[hour]", "[half]", "[number]", "[unit]", "[age]"}
-    stating = [i for i, word in enumerate(data.words) if word in slots]
-    assert data.before == stating[0] and data.words[stating[-1]] == data.source
-    assert data.words.index(data.destination) > data.words.index("[sport]") > stating[-1]
+    stating = [i for i, word in enumerate(data.positions) if word in slots]
+    assert data.before == stating[0] and data.positions[stating[-1]] == data.source
+    assert data.positions.index(data.destination) > data.positions.index("[sport]") > stating[-1]
     assert data.category.max() == len(data.categories) - 1
 
 
@@ -70,7 +78,7 @@ def test_birthday_sentences_are_those_of_earlier_runs():
     data = generate("birthday", 400, seed=3)
     texts = [[sample.text, list(sample.spans.items())] for sample in data.samples]
     moved = data.permuted(5)
-    numbers = [a.astype(int).tolist() for a in (data.label, moved.label, moved.category)]
+    numbers = [a.astype(int).tolist() for a in (data.labels, moved.labels, moved.category)]
     numbers.append(data.shuffled_orders(3, seed=2).tolist())
     assert [
         hashlib.sha256(json.dumps(known).encode()).hexdigest() for known in (texts, numbers)
@@ -82,8 +90,8 @@ def test_birthday_sentences_are_those_of_earlier_runs():
 
 def test_birthdays_have_their_month_and_every_day_comes_as_often():
     dates = generate("birthday", 800, seed=1)
-    assert dates.category.tolist() == [_date(day).month - 1 for day in dates.label]
-    assert len(dates.words) == 33 and dates.words[:6] == (
+    assert dates.category.tolist() == [_date(day).month - 1 for day in dates.labels]
+    assert len(dates.positions) == 33 and dates.positions[:6] == (
         "[name]",
         "was",
         "born",
@@ -91,7 +99,7 @@ def test_birthdays_have_their_month_and_every_day_comes_as_often():
         "the",
         "[day]",
     )
-    assert np.bincount(dates.group, minlength=365).min() == 2  # as evenly as 800 allows
+    assert np.bincount(dates.groups, minlength=365).min() == 2  # as evenly as 800 allows
 
 
 def test_ordinals_are_english():
@@ -105,8 +113,8 @@ def test_durations_are_english_and_units_do_not_overlap():
     written = {(w["[number]"], w["[unit]"]) for w in (_said(data, row) for row in range(200))}
     assert all((number == "1") == (not unit.endswith("s")) for number, unit in written)
     assert {("1", "week"), ("4", "weeks"), ("1", "year"), ("9", "years")} <= written
-    assert len(written) == 28 == len(np.unique(data.label))
-    reach = [data.label[data.category == unit] for unit in range(4)]
+    assert len(written) == 28 == len(np.unique(data.labels))
+    reach = [data.labels[data.category == unit] for unit in range(4)]
     assert [(r.min(), r.max()) for r in reach] == [(2, 6), (7, 28), (60, 330), (365, 3285)]
     names = [_said(data, row)["[unit]"].removesuffix("s") + "s" for row in range(200)]
     assert names == [data.categories[unit] for unit in data.category]
@@ -116,10 +124,10 @@ def test_durations_are_english_and_units_do_not_overlap():
 def test_folds_never_split_what_is_exchanged(task):
     data = generate(task, 150, seed=2)
     texts = np.array([sample.text for sample in data.samples])
-    for train, test in grouped_folds(data.group, 5, 0):
+    for train, test in grouped_folds(data.groups, 5, 0):
         assert not set(texts[train]) & set(texts[test])
         if task in ("birthday", "duration", "age"):  # labels enough to hold some out
-            assert not set(data.label[train]) & set(data.label[test])
+            assert not set(data.labels[train]) & set(data.labels[test])
 
 
 @pytest.mark.parametrize(("task", "count"), (("weekday", 7), ("hour", 24)))
@@ -153,21 +161,21 @@ def test_of_two_people_the_one_of_the_last_sentence_is_asked_after():
             r"(\w+) invites everyone to a big party on (his|her) birthday\.$", sample.text
         )
         assert asked is not None and len(dict(births)) == 2
-        assert dict(births)[asked[1]] == data.label[row]
+        assert dict(births)[asked[1]] == data.labels[row]
         (second,) = dict(births).keys() - {asked[1]}
-        assert dict(births)[second] == data.other[row] != data.label[row]
+        assert dict(births)[second] == data.other[row] != data.labels[row]
         first += births[0][0] == asked[1]
 
         words = _said(data, row)
         assert words["[name]"] == words["[name] 2"] == words["[name] 3"] == asked[1]
         assert words["[name] (other)"] == second
-        assert words["[month]"] == f"{_date(data.label[row]):%B}"
+        assert words["[month]"] == f"{_date(data.labels[row]):%B}"
         assert words["[month] (other)"] == f"{_date(data.other[row]):%B}"
         assert int(words["[day] (other)"].rstrip("sthndr")) == _date(data.other[row]).day
         assert (asked[2] == "her") == (asked[1] in ("Alice", "Carol", "Emma"))
         assert words["birthday"] == "birthday" and f"{asked[1]} plays" in sample.text
     assert first == 365  # half of the texts
-    assert data.words[:9] == (
+    assert data.positions[:9] == (
         *("[name]", "was", "born", "on", "the", "[day]", "of", "[month]"),
         "[name] (other)",
     )
@@ -177,20 +185,20 @@ def test_the_two_dates_are_independent_and_as_even_and_held_out_together():
     data = generate("birthday", 730, seed=4, people=2)
     assert data.other is not None
     assert (np.bincount(data.other.astype(int)) == 2).all()
-    for train, test in grouped_folds(data.group, 5, 0):
-        assert not set(data.label[train]) & set(data.label[test])
+    for train, test in grouped_folds(data.groups, 5, 0):
+        assert not set(data.labels[train]) & set(data.labels[test])
         assert not set(data.other[train]) & set(data.other[test])
     # of 365 independent pairs the length of the mean resultant of sum and of difference is about
     # 1 / sqrt(365) = .05, and above 3 times that in 1e-4 of draws (exp(-9)); a lag would give 1
     for sign in (1, -1):
-        angles = 2 * np.pi * (data.label + sign * data.other) / 365
+        angles = 2 * np.pi * (data.labels + sign * data.other) / 365
         assert abs(np.exp(1j * angles).mean()) < 3 / np.sqrt(365)
     # who stands first says nothing of the date: the mean label differs by less than 4 standard
     # errors, of which each of two halves of 365 has 105 / sqrt(365)
     first = np.array(
         [s.text.startswith(_said(data, i)["[name]"]) for i, s in enumerate(data.samples)]
     )
-    gap = abs(data.label[first].mean() - data.label[~first].mean())
+    gap = abs(data.labels[first].mean() - data.labels[~first].mean())
     assert gap < 4 * 105 * np.sqrt(2 / 365)
 
 
@@ -201,18 +209,20 @@ def test_the_two_dates_are_independent_and_as_even_and_held_out_together():
 def test_permuted_labels_move_with_all_that_belongs_to_them(task, people):
     data = generate(task, 500, seed=0, people=people)
     moved = data.permuted(7)
-    assert moved.samples == data.samples and (moved.group == data.group).all()
-    assert (moved.label != data.label).mean() > 0.8  # 6/7 of the rows move where there are 7 labels
+    assert moved.samples == data.samples and (moved.groups == data.groups).all()
+    assert (
+        moved.labels != data.labels
+    ).mean() > 0.8  # 6/7 of the rows move where there are 7 labels
 
     def known(dataset):
-        columns = [dataset.label, dataset.category]
+        columns = [dataset.labels, dataset.category]
         return set(zip(*columns, *([dataset.other] if people == 2 else []), strict=True))
 
     assert known(moved) == known(data)
-    for group in np.unique(data.group):
-        assert len(np.unique(moved.label[data.group == group])) == 1
-    assert (data.permuted(7).label == moved.label).all()
-    assert (data.permuted(8).label != moved.label).any()
+    for group in np.unique(data.groups):
+        assert len(np.unique(moved.labels[data.groups == group])) == 1
+    assert (data.permuted(7).labels == moved.labels).all()
+    assert (data.permuted(8).labels != moved.labels).any()
 
 
 def test_shuffled_orders_keep_days_within_their_month():
@@ -221,17 +231,17 @@ def test_shuffled_orders_keep_days_within_their_month():
         assert sorted(label) == list(range(365))  # a year all the same
         for month in range(12):
             inside = dates.category == month
-            shift = label[inside] - (dates.label[inside] - FIRST_DAY[month])
+            shift = label[inside] - (dates.labels[inside] - FIRST_DAY[month])
             assert np.ptp(shift) == 0
             assert inside.sum() == DAYS_IN_MONTH[month]
 
 
 def test_shuffled_orders_of_single_values_exchange_them_and_are_never_the_true_order():
     data = generate("weekday", 28, seed=0)
-    distance = _ring(data.label)
+    distance = _ring(data.labels)
     orders = data.shuffled_orders(2000, seed=0)  # 14 of 5040 orders are the week turned or mirrored
     for label in orders:
-        assert len(set(zip(data.label, label, strict=True))) == 7 == len(set(label))
+        assert len(set(zip(data.labels, label, strict=True))) == 7 == len(set(label))
         assert set(label) == set(range(7))
         assert (_ring(label) != distance).any()
 
@@ -249,7 +259,7 @@ def test_shuffled_orders_of_durations_keep_the_place_within_a_unit_on_the_logari
     for label in orders:
         for unit in range(4):
             inside = data.category == unit
-            shift = np.log1p(label[inside]) - np.log1p(data.label[inside])
+            shift = np.log1p(label[inside]) - np.log1p(data.labels[inside])
             assert np.ptp(shift) < 1e-9
     kept = [tuple(np.argsort([o[data.category == u].min() for u in range(4)])) for o in orders]
     assert len(set(kept)) == 22  # of 24, all but the true order and its mirror image
@@ -270,11 +280,15 @@ def test_a_fingerprint_changes_with_texts_spans_labels_and_groups():
         generate("weekday", 30, seed=1),
         data.permuted(0),
         dataclasses.replace(data, samples=fewer),
-        dataclasses.replace(data, group=data.group + 1),
+        dataclasses.replace(data, groups=data.groups + 1),
     ]
     prints = {data.fingerprint(), *(other.fingerprint() for other in others)}
     assert len(prints) == 5
     assert generate("weekday", 30, seed=0).fingerprint() == data.fingerprint()
+
+
+def test_the_command_line_offers_every_template():
+    assert get_args(get_type_hints(Config)["task"]) == TASKS
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -285,12 +299,14 @@ def _row(values: np.ndarray, value: float) -> np.ndarray:
 
 
 BAD = {
-    "label nan of row 29 is not finite": lambda d: {"label": _row(d.label, np.nan)},
-    r"label 7.0 of row 29 is not in \[0, 7.0\)": lambda d: {"label": _row(d.label, 7)},
-    r"label -1.0 of row 29 is not in \[0, 7.0\)": lambda d: {"other": _row(d.label, -1)},
-    r"label 0.0 of row 0 is not in 'Tue', from 1.0 to 2.0": lambda d: {
-        "label": d.label * 0,
-        "category": d.category * 0 + 1,
+    "label nan of row 29 is not finite": lambda d: {"labels": _row(d.labels, np.nan)},
+    r"label 7.0 of row 29 is not in \[0, 7\)": lambda d: {"labels": _row(d.labels, 7)},
+    r"label -1.0 of row 29 is not in \[0, 7\)": lambda d: {"other": _row(d.labels, -1)},
+    r"label 0.0 of row \d+ is in none of the categories, from 1.0 to 8.0": lambda d: {
+        "edges": d.edges + 1
+    },
+    r"label 6.0 of row \d+ is in none of the categories, from 0.0 to 5.6": lambda d: {
+        "edges": d.edges * 0.8
     },
     "period 0 must be a number above 0, or None": lambda _: {"period": 0},
     "period inf must be a number above 0": lambda _: {"period": np.inf},
@@ -298,7 +314,6 @@ BAD = {
         "edges": d.edges[:2]
     },
     "must be 8 rising numbers": lambda d: {"edges": d.edges[::-1]},
-    r"category 7 of row 29 is not in 0..6": lambda d: {"category": _row(d.category, 7).astype(int)},
     r"3 categories \(Mon, Tue, Wed\) have no order .* at least 4": lambda d: {
         "categories": d.categories[:3],
         "edges": d.edges[:4],
@@ -308,14 +323,15 @@ BAD = {
         "categories": d.categories[:2],
         "edges": d.edges[:3],
     },
-    r"label has the shape \(29,\), not \(30,\)": lambda d: {"label": d.label[1:]},
-    r"other has the shape \(29,\), not \(30,\)": lambda d: {"other": d.label[1:]},
-    "group '0' carries two labels": lambda d: {"group": d.group * 0},
+    "labels has 29 entries for 30": lambda d: {"labels": d.labels[1:]},
+    "groups has 29 entries for 30": lambda d: {"groups": d.groups[1:]},
+    "other has 29 entries for 30": lambda d: {"other": d.labels[1:]},
+    "group '0' carries two labels": lambda d: {"groups": d.groups * 0},
     r"'\[date\]' is none of the words \[name\], has": lambda _: {"source": "[date]"},
     "'birthday' is none of the words": lambda _: {"destination": "birthday"},
     r"'\[food\]' is none of the words": lambda _: {"distractor": "[food]"},
     r"before = 7 is not in 0..6, the number of words before '\[weekday\]'": lambda _: {"before": 7},
-    "row 29 has the words .* not .* as the first": lambda d: {
+    "sample 29 has the spans day, not .* as the first": lambda d: {
         "samples": [
             *d.samples[:-1],
             dataclasses.replace(d.samples[-1], spans={"day": (0, 1)}),
@@ -395,9 +411,9 @@ def test_a_users_cycle_with_categories(tmp_path):
     assert (data.task, data.shape, data.period, data.distractor) == ("data", "circular", 7.0, None)
     assert (data.source, data.destination, data.before) == ("weekday", "return", 0)
     assert data.categories == tuple(day[:3] for day in WEEKDAYS)  # by label, not by name
-    assert data.category.tolist() == [i // 2 % 7 for i in range(28)] == data.label.tolist()
+    assert data.category.tolist() == [i // 2 % 7 for i in range(28)] == data.labels.tolist()
     assert data.edges.tolist() == list(range(8))
-    assert data.group.tolist() == [f"g{i // 2}" for i in range(28)]
+    assert data.groups.tolist() == [f"g{i // 2}" for i in range(28)]
 
 
 def test_a_users_line_is_cut_into_parts_of_which_empty_ones_are_joined(tmp_path):
@@ -406,12 +422,12 @@ def test_a_users_line_is_cut_into_parts_of_which_empty_ones_are_joined(tmp_path)
         row["label"] = i if i < 20 else 40 + i  # 0..19 and 60..69
     data = from_file(_jsonl(tmp_path / "mine.jsonl", rows))
     assert (data.shape, data.period) == ("linear", None)
-    assert data.group.tolist() == list(range(30))
+    assert data.groups.tolist() == list(range(30))
     # parts of 5.75; those from 23 to 57.5 are empty
     assert data.edges.tolist() == [0, 5.75, 11.5, 17.25, 57.5, 63.25, 69]
     assert data.categories[3] == "17.25 to 57.5" and data.category_noun == "part"
     begin, end = data.edges[data.category], data.edges[data.category + 1]
-    assert ((begin <= data.label) & (data.label <= end)).all()
+    assert ((begin <= data.labels) & (data.labels <= end)).all()
     assert len(np.unique(data.category)) == len(data.categories)
 
 
@@ -423,7 +439,7 @@ def test_a_users_line_of_named_single_values_exchanges_them(tmp_path):
     data = from_file(_csv(tmp_path / "mine.csv", rows))
     assert data.categories == ("a", "b", "c", "d")
     for label in data.shuffled_orders(50, seed=0):
-        assert set(label) == set(values) and len(set(zip(label, data.label, strict=True))) == 4
+        assert set(label) == set(values) and len(set(zip(label, data.labels, strict=True))) == 4
 
 
 def _changed(row: int, **fields) -> list[dict]:
@@ -441,7 +457,7 @@ BAD_FILES = {
     "periods '' and '7'": _changed(3, period=None),
     "period 'week' must be a number above 0": [row | {"period": "week"} for row in _rows()],
     "period '0' must be a number above 0": [row | {"period": 0} for row in _rows()],
-    r"label 5.0 of row 10 is not in \[0, 5.0\)": _without(
+    r"label 5.0 of row 10 is not in \[0, 5\)": _without(
         [row | {"period": 5} for row in _rows()], "category"
     ),
     "row 3, counting from 0, has no category": _changed(3, category=""),

@@ -1,42 +1,37 @@
 """The experiments that follow detection: verdicts on planes, maps and figures that were planted."""
 
 import dataclasses
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
 from planted_texts import (
+    CONFIG,
     RADIUS,
     ROWS,
-    SETTINGS,
     SHOWN,
-    blocks,
+    Planted,
     directions,
     few_words,
     figure,
-    layout,
     lookup_table,
-    shown,
 )
 
 from interp.claims import Claim, judged
 from interp.smds import ideal_coordinates
-from studies.date_manifold import binding, hypotheses, planes, reuse, rigidity
+from interp.study import Part
+from studies.date_manifold.circle import ring
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.detection import Detection, detect
-from studies.date_manifold.scoring import Part, ideal
+from studies.date_manifold.detection import detection, rigidity
+from studies.date_manifold.geometry import binding, planes, reuse, shapes
 
 N = 240
-RAW = dataclasses.replace(SETTINGS, standardise="none")
+RAW = dataclasses.replace(CONFIG, standardise="none")
 
 
 @cache
 def _dates() -> Dataset:
     return few_words("birthday", N)
-
-
-def _detected(data: Dataset, planted: dict[str, np.ndarray], *, d: int = 24) -> Detection:
-    return detect(layout(data), partial(blocks, data, planted, d=d), data, SETTINGS)
 
 
 def _verdict(claim: Claim) -> str:
@@ -57,7 +52,7 @@ def _planes(seeds: tuple[int, ...]) -> Part:
     data = _dates()
     words = (data.source, data.destination)
     planted = {w: figure(data, seed=seed) for w, seed in zip(words, seeds, strict=False)}
-    return planes.investigate(layout(data), shown(data, planted), data, SETTINGS)
+    return Planted(data, planted).ask(planes)
 
 
 def test_one_plane_at_two_words_is_called_one_plane():
@@ -67,7 +62,7 @@ def test_one_plane_at_two_words_is_called_one_plane():
     # sampling carries the corrected similarity a little to both sides of 1
     assert claim.estimate == pytest.approx(1, abs=0.03)
     assert part.row["same plane, [month] and birthday"] == claim.estimate
-    assert part.row["same plane, [month] and birthday: p"] == 1 / (SETTINGS.n_permutations + 1)
+    assert part.row["same plane, [month] and birthday: p"] == 1 / (CONFIG.permutations + 1)
     table = part.tables["planes"].set_index(["first", "second"])
     assert len(table) == 10 and table.loc[("[month]", "birthday")].corrected == claim.estimate
 
@@ -101,24 +96,24 @@ def test_the_figure_of_planes_boxes_the_pair_and_leaves_the_diagonal_undefined()
 
 
 @cache
-def _reused(*, same: bool, scale: float) -> tuple[Detection, Part]:
+def _reused(*, same: bool, scale: float) -> tuple[Planted, Part]:
     """Experiment 3 with a circle at the source and one of another offset and scale at the
     destination, in the same plane or in one at right angles."""
     data, axes = _dates(), directions(4)
-    circle, plane = RADIUS * ideal(data), axes[:2] if same else axes[2:]
+    circle, plane = RADIUS * data.ideal(), axes[:2] if same else axes[2:]
     planted = {data.source: circle @ axes[:2], data.destination: scale * circle @ plane + 40}
-    found = _detected(data, planted)
-    return found, reuse.investigate(found, partial(blocks, data, planted), data, SETTINGS)
+    subject = Planted(data, planted)
+    return subject, subject.ask(reuse)
 
 
 def test_a_map_is_found_where_its_plane_is_whatever_the_scale_and_offset():
-    found, part = _reused(same=True, scale=3)
+    subject, part = _reused(same=True, scale=3)
     (claim,) = part.claims
     assert _verdict(claim) == "supported"
     assert claim.estimate == part.row["map of [month] at birthday: agreement"]
     assert claim.estimate is not None and claim.estimate > 0.9
     # a map of the word's own, from 160 rows of 24 features, is hardly the better one
-    own = found.grid.score[SHOWN, 4, 0]
+    own = subject.ask(detection).grid.score[SHOWN, 4, 0]
     assert claim.controls["score of the borrowed map"] == pytest.approx(own, abs=0.05)
     table = part.tables["reuse"]
     survivors = table[table.reused][["depth", "word"]].to_numpy().tolist()
@@ -127,9 +122,9 @@ def test_a_map_is_found_where_its_plane_is_whatever_the_scale_and_offset():
 
 
 def test_a_circle_in_another_plane_is_found_by_its_own_map_and_not_called_reuse():
-    found, part = _reused(same=False, scale=1)
+    subject, part = _reused(same=False, scale=1)
     (claim,) = part.claims
-    assert found.survives[SHOWN, 4]
+    assert subject.ask(detection).grid.survives()[SHOWN, 4]
     assert _verdict(claim) == "undecided"
     assert float(claim.controls["score of its own map at birthday"]) > 0.8
     assert claim.estimate is not None and abs(claim.estimate) < 0.5
@@ -137,9 +132,7 @@ def test_a_circle_in_another_plane_is_found_by_its_own_map_and_not_called_reuse(
 
 def test_a_map_is_never_scored_on_the_rows_it_was_fitted_on():
     """Fitted on them, noise of more dimensions than rows would score 1 at the source."""
-    data, d = few_words("birthday", 60), 200
-    found = _detected(data, {}, d=d)
-    part = reuse.investigate(found, partial(blocks, data, {}, d=d), data, SETTINGS)
+    part = Planted(few_words("birthday", 60), {}, d=200).ask(reuse)
     assert _verdict(part.claims[0]) == "undecided"
     at_source = part.tables["reuse"].query("word == '[month]'")
     # within five standard deviations of the null, and that of isotropic predictions is .397
@@ -150,11 +143,10 @@ def test_a_map_is_never_scored_on_the_rows_it_was_fitted_on():
 # --- experiment 4: rigidity and roundness --------------------------------------------------------
 
 
-def _rigidity(cell: np.ndarray, *, settings=SETTINGS) -> tuple[Detection, Part]:
+def _rigidity(cell: np.ndarray, *, config=CONFIG) -> tuple[Planted, Part]:
     data = _dates()
-    planted = {data.source: cell}
-    found = _detected(data, planted)
-    return found, rigidity.investigate(found, partial(blocks, data, planted), data, settings)
+    subject = Planted(data, {data.source: cell}, config=config)
+    return subject, subject.ask(rigidity)
 
 
 LEAST = "at least (95 %, of the table's scatter)"
@@ -162,9 +154,10 @@ RIGID, ROUND = "What a projection that cannot stretch", "How round the ring of m
 
 
 def test_a_circle_without_nuisance_is_rigid_and_round():
-    _, part = _rigidity(figure(_dates()))
+    subject, part = _rigidity(figure(_dates()))
     rigid = _claim(part, RIGID)
     assert rigid.estimate is not None and rigid.estimate > 0.8
+    part = subject.ask(ring)
     claim = _claim(part, ROUND)
     assert claim.estimate is not None and claim.estimate > 0.85
     assert part.row["axis ratio at [month]"] == claim.estimate
@@ -175,30 +168,29 @@ def test_a_circle_without_nuisance_is_rigid_and_round():
 
 def test_neither_an_ellipse_nor_a_table_is_round():
     data = _dates()
-    ellipse = ideal(data) * [RADIUS, RADIUS / 4] @ directions(2)
-    _, part = _rigidity(ellipse, settings=RAW)
+    ellipse = data.ideal() * [RADIUS, RADIUS / 4] @ directions(2)
+    part = Planted(data, {data.source: ellipse}, config=RAW).ask(ring)
     assert _claim(part, ROUND).estimate == pytest.approx(1 / 4, abs=0.1)
-    _, part = _rigidity(lookup_table(data), settings=RAW)
+    part = Planted(data, {data.source: lookup_table(data)}, config=RAW).ask(ring)
     table = _claim(part, ROUND)
     assert table.controls[LEAST] == 0
 
 
 def test_nuisance_hides_a_circle_from_a_rigid_projection_and_leaves_it_round():
     nuisance = 12 * np.random.default_rng(6).standard_normal((N, 16)) @ directions(16, seed=7)
-    found, part = _rigidity(figure(_dates()) + nuisance, settings=RAW)
-    assert found.survives[SHOWN, 1]
+    subject, part = _rigidity(figure(_dates()) + nuisance, config=RAW)
+    assert subject.ask(detection).grid.survives()[SHOWN, 1]
     rigid = _claim(part, RIGID)
     assert float(rigid.controls["ridge regression"]) > 0.7
     assert rigid.estimate is not None and rigid.estimate < 0.5
-    ring = _claim(part, ROUND)
-    assert float(ring.controls[LEAST]) > 0.5
+    assert float(_claim(subject.ask(ring), ROUND).controls[LEAST]) > 0.5
 
 
 def test_a_line_has_no_roundness():
     data = few_words("age", 120)
-    planted = {data.source: figure(data)}
-    found = _detected(data, planted)
-    part = rigidity.investigate(found, partial(blocks, data, planted), data, SETTINGS)
+    subject = Planted(data, {data.source: figure(data)})
+    part = subject.ask(rigidity)
+    assert subject.ask(ring) == Part()
     (claim,) = part.claims
     assert claim.statement.startswith(RIGID) and set(part.tables) == {"rigidity"}
 
@@ -208,9 +200,7 @@ def test_a_line_has_no_roundness():
 
 def test_a_planted_circle_is_discovered_and_noise_is_no_circle():
     data = _dates()
-    planted = {data.source: figure(data)}
-    cells = shown(data, planted)
-    part = hypotheses.investigate(_detected(data, planted), cells, data, SETTINGS)
+    part = Planted(data, {data.source: figure(data)}).ask(shapes)
     at_source, at_destination = part.claims
     decided = "leads every other beyond its limits"
     assert (at_source.controls[decided], at_destination.controls[decided]) == ("yes", "no")
@@ -221,10 +211,7 @@ def test_a_planted_circle_is_discovered_and_noise_is_no_circle():
 
 
 def test_a_constant_word_is_asked_nothing():
-    data = _dates()
-    found = _detected(data, {})
-    data = dataclasses.replace(data, destination="[name]")
-    part = hypotheses.investigate(found, shown(data, {}), data, SETTINGS)
+    part = Planted(dataclasses.replace(_dates(), destination="[name]"), {}).ask(shapes)
     assert part.claims[1].estimate is None and "constant" in part.claims[1].reason
 
 
@@ -236,13 +223,10 @@ def _bound(*, bag: bool) -> Part:
     data = few_words("birthday", N, people=2)
     assert data.other is not None
     axes = directions(4)
-    cell = RADIUS * ideal(data) @ axes[:2]
+    cell = RADIUS * data.ideal() @ axes[:2]
     if bag:
         cell += RADIUS * ideal_coordinates(data.other, period=data.period) @ axes[2:]
-    planted = {data.destination: cell}
-    found = _detected(data, planted)
-    read, at_depth = partial(blocks, data, planted), shown(data, planted)
-    return binding.investigate(found, read, at_depth, data, SETTINGS)
+    return Planted(data, {data.destination: cell}).ask(binding)
 
 
 def test_the_asked_date_alone_is_recall():

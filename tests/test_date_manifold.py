@@ -3,62 +3,69 @@
 import csv
 import dataclasses
 import json
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import needs_browser, visit
-from planted_texts import (
-    ROWS,
-    SETTINGS,
-    SHOWN,
-    blocks,
-    few_words,
-    figure,
-    layout,
-    lookup_table,
-    shown,
-)
+from planted_texts import CONFIG, ROWS, SHOWN, Planted, few_words, figure, lookup_table
 from tiny_models import tiny_hf, tiny_tokenizer
 
 from interp.claims import judged
 from interp.positions import Sample, find
 from interp.run import Run, parse
-from studies.date_manifold import __main__ as study
-from studies.date_manifold import cycle, findings
-from studies.date_manifold.__main__ import Config, main
+from interp.study import Subject
+from studies.date_manifold import circle
+from studies.date_manifold import data as texts_of
+from studies.date_manifold.__main__ import STUDY, Config
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.detection import Detection, detect
-from studies.date_manifold.scoring import UNIFORM_NULL, Settings
-from studies.date_manifold.templates import Task
+from studies.date_manifold.detection import (
+    UNIFORM_NULL,
+    Detection,
+    best_depth,
+    cell_table,
+    cells,
+    detection,
+)
 
 # --- verdicts on known geometries ----------------------------------------------------------------
 
 GEOMETRIES = {"figure": figure, "lookup": lookup_table}
-ALL = dataclasses.replace(SETTINGS, standardise="all")
+ALL = dataclasses.replace(CONFIG, standardise="all")
 
 
 @cache
-def _data(task: Task) -> Dataset:
+def _data(task: str) -> Dataset:
     return few_words(task, 300 if task == "birthday" else 198)
 
 
+def _claims(subject: Subject) -> dict:
+    """What experiment 1 says, by statement."""
+    asked = (cells, circle.landmarks, circle.category_order, circle.within)
+    return {c.statement: c for question in asked for c in subject.ask(question).claims}
+
+
+def _best_where_shown(subject: Planted) -> Detection:
+    """Experiment 1 of which the landmarks lie at the depth that is shown."""
+    detected = subject.ask(detection)
+    r2 = np.zeros_like(detected.left_out.r2)
+    r2[SHOWN] = 1
+    left = dataclasses.replace(detected.left_out, r2=r2)
+    return dataclasses.replace(detected, grid=dataclasses.replace(detected.grid, leave_out=left))
+
+
 @cache
-def _detect(task: Task, geometry: str) -> tuple[Detection, dict]:
+def _detect(task: str, geometry: str) -> tuple[Planted, dict]:
     """Experiment 1 on noise, with a geometry at source and destination of one depth."""
     data = _data(task)
     words = (data.source, data.destination)
     planted = {} if geometry == "noise" else dict.fromkeys(words, GEOMETRIES[geometry](data))
-    found = detect(layout(data), partial(blocks, data, planted), data, SETTINGS)
-    at = {word: data.words.index(word) for word in words}
-    cells = shown(data, planted)
-    places = {w: findings.landmark(cells[at[w]], w, SHOWN, data, SETTINGS) for w in words}
-    noise = shown(data, {})[at[data.source]]
-    embedding = findings.landmark(noise, data.source, 0, data, SETTINGS)
-    made = findings.claims(found, places, embedding, data)
-    made += cycle.investigate(found, partial(blocks, data, planted), data, SETTINGS).claims
-    return found, {claim.statement: claim for claim in made}
+    subject = Planted(data, planted)
+    if geometry == "lookup":  # which predicts no category that it never saw, better at no depth
+        subject = Planted(data, planted, answers={detection: _best_where_shown(subject)})
+    return subject, _claims(subject)
 
 
 def _verdict(claims: dict, beginning: str) -> str:
@@ -67,30 +74,32 @@ def _verdict(claims: dict, beginning: str) -> str:
     return judged([claim])[0].verdict
 
 
-def _survivors(found: Detection) -> set[tuple[str, str]]:
-    return {(ROWS[row], found.layout.words[word]) for row, word in np.argwhere(found.survives)}
+def _survivors(subject: Subject) -> set[tuple[str, str]]:
+    survives = subject.ask(detection).grid.survives()
+    return {(ROWS[row], subject.texts.positions[word]) for row, word in np.argwhere(survives)}
 
 
 def test_a_circle_is_found_called_a_circle_and_nothing_else_is():
-    found, claims = _detect("birthday", "figure")
-    assert _survivors(found) == {(ROWS[SHOWN], "[month]"), (ROWS[SHOWN], "birthday")}
+    subject, claims = _detect("birthday", "figure")
+    assert _survivors(subject) == {(ROWS[SHOWN], "[month]"), (ROWS[SHOWN], "birthday")}
     for word in ("[month]", "birthday"):
-        assert found.best(word) == SHOWN
+        assert best_depth(subject, subject.texts, word) == SHOWN
         assert _verdict(claims, f"The word {word} carries the date") == "supported"
         assert _verdict(claims, f"At {word} neighbouring months are alike") == "supported"
         assert _verdict(claims, f"At {word} the months lie on a circle") == "supported"
     assert claims["What the blocks add to the circle at [month]."].estimate > 0.3
     assert claims["Depths at which the unrelated word [sport] carries the date too."].estimate == 0
-    assert (found.grid.status[:, 0] == "constant").all()
-    assert np.isnan(found.grid.score[:, 0]).all()
+    grid = subject.ask(detection).grid
+    assert (grid.status[:, 0] == "constant").all()
+    assert np.isnan(grid.score[:, 0]).all()
 
 
 def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
-    found, claims = _detect("age", "figure")
-    assert _survivors(found) == {(ROWS[SHOWN], "[age]"), (ROWS[SHOWN], "age")}
+    subject, claims = _detect("age", "figure")
+    assert _survivors(subject) == {(ROWS[SHOWN], "[age]"), (ROWS[SHOWN], "age")}
     assert _verdict(claims, "The word [age] carries the age") == "supported"
     assert _verdict(claims, "At [age] the decades lie in their order") == "supported"
-    table = found.table()
+    table = subject.ask(cells).tables["cells"]
     assert "left_out_r2" in table and not {"kfold_error", "left_out_error"} & set(table)
 
 
@@ -102,13 +111,14 @@ def test_a_line_is_called_a_line_and_its_places_hold_no_angles():
     ],
 )
 def test_a_lookup_table_is_found_but_not_called_a_geometry(task, word, said):
-    found, claims = _detect(task, "lookup")
-    assert found.survives[SHOWN, found.layout.words.index(word)]
+    subject, claims = _detect(task, "lookup")
+    detected, column = subject.ask(detection), subject.texts.positions.index(word)
+    assert detected.grid.survives()[SHOWN, column]
     assert _verdict(claims, f"The word {word} carries") == "supported"
     assert all(_verdict(claims, beginning) == "undecided" for beginning in said)
     # what the lookup table itself reaches without any noise
-    assert found.lookup > found.grid.score[SHOWN, found.layout.words.index(word), 0]
-    assert found.lookup > UNIFORM_NULL + 0.3
+    assert detected.lookup > detected.grid.score[SHOWN, column, 0]
+    assert detected.lookup > UNIFORM_NULL + 0.3
 
 
 def test_noise_supports_nothing():
@@ -127,29 +137,23 @@ def test_paraphrases_without_a_group_column_fail_the_control(geometry):
     samples = [Sample(t, {"count": find(t, "Count"), "each": find(t, "each")}) for t in texts]
     edges = np.linspace(0, 100, 5)
     data = Dataset(
-        task="data", quantity="label", unit="", samples=samples, label=label, period=None,
-        shape="linear", group=np.arange(240),
-        category=np.searchsorted(edges[1:-1], label, side="right"),
-        categories=tuple("abcd"), category_noun="part", edges=edges, source="count",
-        destination="each", distractor=None, before=0,
+        task="data", quantity="label", unit="", samples=samples, labels=label, period=None,
+        shape="linear", groups=np.arange(240), categories=tuple("abcd"), category_noun="part",
+        edges=edges, source="count", destination="each", distractor=None, before=0,
     )  # fmt: skip
     code = 4 * rng.normal(size=(40, 24))[of] if geometry == "facts" else figure(data)
-    planted = dict.fromkeys(("count", "each"), code)
 
-    def read():
-        for name, cells in blocks(data, planted):
-            yield (
-                name,
-                cells + (code if name == ROWS[SHOWN] else 0) * (np.arange(2) == 0)[:, None, None],
-            )
+    class Facts(Planted):
+        """The code once more at the first word of the row that is shown."""
 
-    found = detect(layout(data), read, data, SETTINGS)
-    cells = dict(read())[ROWS[SHOWN]]
-    places = {
-        w: findings.landmark(cells[k], w, SHOWN, data, SETTINGS)
-        for k, w in enumerate(("count", "each"))
-    }
-    made = judged(findings.claims(found, places, places["count"], data))
+        def activations(self):
+            for name, activations in super().activations():
+                again = code if name == ROWS[SHOWN] else 0
+                yield name, activations + again * (np.arange(2) == 0)[:, None, None]
+
+    subject = Facts(data, dict.fromkeys(("count", "each"), code))
+    subject = Facts(data, subject.planted, answers={detection: _best_where_shown(subject)})
+    made = judged(subject.ask(circle.landmarks).claims)
     passed = {c.verdict for c in made if c.kind == "control"}
     present = next(c for c in made if c.statement.startswith("The word each carries"))
     assert present.p is not None and present.p <= 0.05  # the facts alone pass the permutations
@@ -161,41 +165,47 @@ def test_paraphrases_without_a_group_column_fail_the_control(geometry):
 # --- standardised features -----------------------------------------------------------------------
 
 
-def _standardised(scale: np.ndarray, settings: Settings) -> Detection:
-    """Experiment 1 with a circle at the source, features times `scale`."""
+class Scaled(Planted):
+    """Features with a spread of 1 over all rows, times a scale."""
+
+    scale = np.ones(24, np.float32)
+
+    def activations(self):
+        for name, activations in super().activations():
+            # a spread of 0 is that of the word that never changes
+            spread = np.maximum(activations.std(axis=1, keepdims=True), 1e-3)
+            yield name, (activations / spread * self.scale).astype(np.float32)
+
+
+def _standardised(scale: np.ndarray, config: Config) -> tuple[Detection, pd.DataFrame]:
+    """Experiment 1 with a circle at the source, features times `scale`, and its table."""
     data = few_words("birthday", 120)
-    planted = {data.source: figure(data)}
-
-    def read():
-        for name, cells in blocks(data, planted):
-            # a spread of 1 over all rows, and 0 for the word that never changes
-            spread = np.maximum(cells.std(axis=1, keepdims=True), 1e-3)
-            yield name, (cells / spread * scale).astype(np.float32)
-
-    return detect(layout(data), read, data, settings)
+    subject = Scaled(data, {data.source: figure(data)}, config=config)
+    subject.scale = scale
+    detected = subject.ask(detection)
+    return detected, cell_table(subject, data, detected.grid)
 
 
 def test_standardised_features_have_no_scale_and_leave_unit_ones_as_they_are():
     unit = np.ones(24, np.float32)
     # powers of two, which cost no digits
     scale = np.exp2(np.random.default_rng(0).integers(-6, 6, 24)).astype(np.float32)
-    plain, own, scaled = (
-        _standardised(unit, SETTINGS), _standardised(unit, ALL), _standardised(scale, ALL)
-    )  # fmt: skip
+    plain, plain_table = _standardised(unit, CONFIG)
+    own, own_table = _standardised(unit, ALL)
+    scaled, _ = _standardised(scale, ALL)
     for name in ("score", "null"):
         np.testing.assert_allclose(
             getattr(own.grid, name), getattr(scaled.grid, name), atol=1e-6, equal_nan=True
         )
     np.testing.assert_allclose(own.grid.score, plain.grid.score, atol=0.01, equal_nan=True)
     assert not np.array_equal(own.grid.score, plain.grid.score, equal_nan=True)
-    assert (own.survives == plain.survives).all() and own.survives.any()
+    survives = own.grid.survives()
+    assert (survives == plain.grid.survives()).all() and survives.any()
     # the left-out categories see the features as they are
     for name in ("score", "r2", "error", "null_r2"):
-        left = [getattr(found.categories, name) for found in (plain, own)]
-        np.testing.assert_array_equal(*left)
-    shuffled = [found.categories.controls_r2["order"] for found in (plain, own)]
-    np.testing.assert_array_equal(*shuffled)
-    assert own.table().left_out_r2.equals(plain.table().left_out_r2)
+        np.testing.assert_array_equal(*(getattr(d.left_out, name) for d in (plain, own)))
+    np.testing.assert_array_equal(*(d.left_out.controls_r2["order"] for d in (plain, own)))
+    assert own_table.left_out_r2.equals(plain_table.left_out_r2)
 
 
 # --- whole runs ----------------------------------------------------------------------------------
@@ -220,7 +230,7 @@ def config(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def birthdays(config):
-    return main(config)
+    return STUDY.run(config).report
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +249,7 @@ def own(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mills(own):
-    return main(own)
+    return STUDY.run(own).report
 
 
 TABLES = {"cells-1", "planes-1", "reuse-1", "rigidity-1", "shapes-1"}
@@ -250,7 +260,7 @@ its roundness as well."""
 
 def _check(path: Path, chosen: Config, tables: set[str], plots: int) -> None:
     """A run has left everything it should, and each of its claims is decided."""
-    run, data, (name,) = Run.open(path.parent), chosen.texts(), chosen.model
+    run, data, (name,) = Run.open(path.parent), texts_of.texts(chosen), chosen.model
     claims = run.results()["claims"]
     assert {c["subject"] for c in claims} == {name}
     found = [c for c in claims if c["kind"] == "finding"]
@@ -263,8 +273,8 @@ def _check(path: Path, chosen: Config, tables: set[str], plots: int) -> None:
     assert all(c["reason"] and c["exchange"] for c in found)
     assert sum(c["primary"] for c in found) == 1
     assert {p.stem for p in path.parent.glob("*.parquet")} == tables
-    assert len(run.table("cells-1")) == 4 * len(data.words) == len(run.table("reuse-1"))
-    assert len(run.table("planes-1")) == len(data.words) * (len(data.words) - 1) / 2
+    assert len(run.table("cells-1")) == 4 * len(data.positions) == len(run.table("reuse-1"))
+    assert len(run.table("planes-1")) == len(data.positions) * (len(data.positions) - 1) / 2
     assert run.manifest["recorded"][f"model {name}"]["files"]
     assert run.manifest["recorded"]["texts"] == data.fingerprint()
     assert run.manifest["config"]["seed"] == 42
@@ -292,9 +302,9 @@ def test_a_run_leaves_claims_tables_report_and_manifest(birthdays, config):
 )
 def test_every_task_runs_to_its_end(config, monkeypatch, options, tables, plots):
     """On five words of each text, as every cell costs its permutations."""
-    monkeypatch.setattr(study, "generate", few_words)
+    monkeypatch.setattr(texts_of, "generate", few_words)
     chosen = dataclasses.replace(config, **options)
-    _check(main(chosen), chosen, TABLES | tables, PLOTS + plots)
+    _check(STUDY.run(chosen).report, chosen, TABLES | tables, PLOTS + plots)
 
 
 @needs_browser
@@ -323,7 +333,7 @@ def test_texts_with_one_span_are_studied_at_that_word_alone(own, tmp_path):
     with own.data.open(newline="") as given, path.open("w", newline="") as file:
         csv.writer(file).writerows(row[:4] for row in csv.reader(given))
     chosen = dataclasses.replace(own, data=path)
-    report = main(chosen)
+    report = STUDY.run(chosen).report
     _check(report, chosen, TABLES, PLOTS - 2)
     claims = Run.open(report.parent).results()["claims"]
     (plane,) = (c for c in claims if "along shared directions" in c["statement"])
@@ -332,7 +342,7 @@ def test_texts_with_one_span_are_studied_at_that_word_alone(own, tmp_path):
 
 def test_a_second_run_reads_the_same_store_and_finds_the_same(mills, own):
     stores = {f: f.stat().st_mtime_ns for f in own.store.glob("*/shard-*")}
-    again = main(own)
+    again = STUDY.run(own).report
     assert again != mills
     assert {f: f.stat().st_mtime_ns for f in own.store.glob("*/shard-*")} == stores
     results = [json.loads((p.parent / "results.json").read_text()) for p in (mills, again)]
@@ -340,7 +350,7 @@ def test_a_second_run_reads_the_same_store_and_finds_the_same(mills, own):
 
 
 def test_permuted_labels_leave_no_surviving_cell(mills, own):
-    path = main(dataclasses.replace(own, permute_dates=True))
+    path = STUDY.run(dataclasses.replace(own, permute_dates=True)).report
     assert Run.open(mills.parent).table("cells-1").survives.any()
     assert not Run.open(path.parent).table("cells-1").survives.any()
 
@@ -349,8 +359,8 @@ def test_several_models_share_one_report(own, checkpoint, tmp_path):
     other = tmp_path / "tiny-qwen"
     tiny_hf("qwen3", num_hidden_layers=2).save_pretrained(other)
     tiny_tokenizer("qwen3").save_pretrained(other)
-    path = main(dataclasses.replace(own, model=(checkpoint, str(other))))
-    assert "Models side by side" in path.read_text()
+    path = STUDY.run(dataclasses.replace(own, model=(checkpoint, str(other)))).report
+    assert "the models side by side" in path.read_text()
     run = Run.open(path.parent)
     claims = run.results()["claims"]
     assert {c["subject"] for c in claims} == {checkpoint, str(other)}
@@ -371,7 +381,7 @@ def test_the_command_line_explains_every_field_and_refuses_what_it_does_not_know
         assert refused.value.code == 2
     given = ["--model", "a", "--model", "b", "--task", "age", "--standardise", "all"]
     chosen = parse(Config, given, prog="x", description="")
-    assert (chosen.model, chosen.task, chosen.settings.standardise) == (("a", "b"), "age", "all")
+    assert (chosen.model, chosen.task, chosen.standardise) == (("a", "b"), "age", "all")
 
 
 @pytest.mark.parametrize(

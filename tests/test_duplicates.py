@@ -12,8 +12,8 @@ from interp.duplicates import equal_texts, near_copies
 from interp.labelled import read_labelled
 from interp.pairs import read_pairs
 from interp.run import Run
+from studies.date_manifold.__main__ import STUDY as DATES
 from studies.date_manifold.__main__ import Config as DateConfig
-from studies.date_manifold.__main__ import main as dates
 from studies.speaker_role.__main__ import STUDY as SPEAKERS
 from studies.speaker_role.__main__ import Config as SpeakerConfig
 
@@ -172,7 +172,7 @@ def test_random_labels_on_sentences_that_stand_there_thrice_support_nothing(chec
         "runs": tmp_path,
         "store": tmp_path / "stores",
     }
-    report = dates(DateConfig(data=file, folds=2, interventions=0, **common))
+    report = DATES.run(DateConfig(data=file, folds=2, interventions=0, **common)).report
     assert not _supported(report)
     assert "120 texts repeat another" in report.read_text(encoding="utf-8")
     file = _written(tmp_path / "speakers.csv", _noise(["Ann", "Ben"], 4))
@@ -224,7 +224,7 @@ def test_what_can_be_refused_is_refused_before_a_model_is_loaded(checkpoint, tmp
     with pytest.raises(ValueError, match="unknown model|no-such-model"):
         SPEAKERS.run(SpeakerConfig(transcript=(long,), **own))
     with pytest.raises(ValueError, match="no-such-model"):
-        dates(DateConfig(data=file, **own))
+        DATES.run(DateConfig(data=file, **own))
     assert not (tmp_path / "runs").exists()
     for option in ({"task": "weekday"}, {"n": 77}, {"people": 2}):
         with pytest.raises(ValueError, match=f"{next(iter(option))} = .* has no part where data"):

@@ -12,10 +12,16 @@ from interp.plots import (
     attention_between,
     circle,
     depth_lines,
+    depth_map,
     heatmap,
+    left_out_map,
     lines,
+    order_map,
+    reuse_map,
     scatter,
+    score_map,
 )
+from interp.smds import smds_grid
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -356,3 +362,50 @@ def test_more_classes_than_looks_are_refused():
         )
         == 56
     )
+
+
+# --- over the depths of a model ------------------------------------------------------------------
+
+DEPTHS = ("embedding", "block 0", "block 1", "final norm")
+
+
+def test_a_map_of_depths_marks_the_quarters_of_the_blocks():
+    figure = depth_map(
+        scores(4, 3), DEPTHS, "abc", title="t", colour_label="c", position_title="word"
+    )
+    assert {"25 %", "50 %", "75 %"} <= set(texts(figure))
+    assert figure.layout.xaxis.title.text == "word" and figure.layout.yaxis.title.text == "depth"
+
+
+def test_curves_over_depths_show_blocks_by_number_within_their_range():
+    figure = depth_lines({"a": np.arange(4.0)}, DEPTHS, title="t", y_title="y", y_range=(-1, 1))
+    assert figure.layout.xaxis.ticktext == ("emb", "0", "1", "norm")
+    assert figure.layout.yaxis.range == (-1, 1)
+
+
+def test_maps_of_a_grid_dot_what_survives_and_refuse_what_it_has_not():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60.0) % 12
+    angle = 2 * np.pi * labels / 12
+    circle = 5 * np.column_stack([np.cos(angle), np.sin(angle)]) @ rng.normal(size=(2, 8))
+    blocks = [(name, rng.normal(size=(2, 60, 8))) for name in DEPTHS]
+    blocks[1][1][1] += circle
+    options = {"groups": np.arange(60), "period": 12, "n_permutations": 39, "n_jobs": 1,
+               "progress": False}  # fmt: skip
+    orders = {"order": rng.permuted(np.tile(labels, (20, 1)), axis=1)}
+    grid = smds_grid(blocks, labels, leave_out=labels, controls=orders, **options)
+    score = score_map(grid, DEPTHS, "xy", title="t", references={"null": 0.0, "table": 1.2})
+    assert (score.data[0].zmin, score.data[0].zmax) == (0.0, 1.2)
+    (dots,) = traces(score, name="survives max-T correction at 5 %")
+    assert list(zip(dots.x, dots.y, strict=True)) == [(1, 1)]
+    order = order_map(grid, "order", DEPTHS, "xy", title="t")
+    np.testing.assert_array_equal(order.data[0].z, grid.against["order"].z)
+    left = left_out_map(grid, DEPTHS, "xy", title="t", references={"table": -3.0})
+    assert np.min(left.data[0].z) >= -1 and np.max(left.data[0].z) == grid.leave_out.r2[1, 1]
+    reuse = smds_grid(blocks, labels, source=1, **options)
+    agreement_map = reuse_map(reuse, DEPTHS, "xy", title="t")
+    np.testing.assert_array_equal(agreement_map.data[0].z, reuse.reuse.observed)
+    with pytest.raises(ValueError, match="no categories were left out"):
+        left_out_map(reuse, DEPTHS, "xy", title="t", references={})
+    with pytest.raises(ValueError, match="a map of its own"):
+        reuse_map(grid, DEPTHS, "xy", title="t")

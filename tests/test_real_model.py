@@ -15,7 +15,7 @@ from interp.model.source import hash_file
 from interp.positions import Sample
 from interp.smds import smds_grid
 from interp.store import by_position
-from studies.date_manifold.tasks import generate
+from studies.date_manifold.data import generate
 
 NAME = "smollm2-135m-instruct-q4"
 
@@ -98,8 +98,8 @@ def test_the_month_word_interpolates_a_month_it_never_saw(model):
     got = extract(model, begun, hooks=hooks, positions=["[month]", "born"], progress=False)
     grid = smds_grid(
         by_position(got),
-        dates.label,
-        groups=dates.group,
+        dates.labels,
+        groups=dates.groups,
         period=dates.period,
         n_permutations=100,
         controls={"order": dates.shuffled_orders(20, seed=1)},

@@ -33,6 +33,9 @@ def test_the_planted_shape_leads(shape):
     assert found.p[0] == found.p_floor == pytest.approx(1 / 40)
     np.testing.assert_allclose(found.leads, found.gain[0] - found.gain[1:])
     np.testing.assert_allclose(found.gain, (found.score - found.null_mean) / (1 - found.null_mean))
+    table = found.table()
+    assert table["shape"].tolist() == list(found.shapes)
+    np.testing.assert_array_equal(table["lead of the first"], [np.nan, *found.leads])
 
 
 def test_a_semicircle_that_z_takes_for_a_line_is_ranked_first():

@@ -524,3 +524,66 @@ def test_bad_input_is_refused_with_its_value(change, message):
     blocks, y = options.pop("blocks"), options.pop("y")
     with pytest.raises(ValueError, match=message):
         quick(iter(blocks), y, **options)
+
+
+# --- what a result says of itself ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def described():
+    """Three blocks of three positions: the months, noise, and one vector; a shuffled control."""
+    rng = np.random.default_rng(0)
+    days, months = days_and_months(rng, 200)
+    circle = 3 * ideal_coordinates(days, period=PERIOD) @ rng.normal(size=(2, 20))
+    blocks = []
+    for name, strength in (("a", 0.0), ("b", 1.0), ("c", 0.5)):
+        cells = rng.normal(size=(3, 200, 20))
+        cells[0] += strength * circle
+        cells[2] = 1.0
+        blocks.append((name, cells))
+    return quick(
+        blocks, days, groups=days, period=PERIOD, n_permutations=39, leave_out=months,
+        controls={"order": shuffled_months(rng, days, 20)},
+    )  # fmt: skip
+
+
+def test_a_table_has_a_row_for_every_cell(described):
+    table = described.table(["word", "noise", "none"])
+    assert table[["depth", "position"]].to_numpy().tolist() == [
+        [block, position] for block in "abc" for position in ("word", "noise", "none")
+    ]
+    assert table.score.to_numpy().reshape(3, 3)[1, 0] == described.score[1, 0, 0]
+    np.testing.assert_array_equal(table.order_z, described.against["order"].z.ravel())
+    np.testing.assert_array_equal(
+        table.left_out_p_family, described.leave_out.test.p_family.ravel()
+    )
+    np.testing.assert_array_equal(table.survives, described.survives().ravel())
+    assert not {"agreement", "reused"} & set(table)
+    assert set(described.table("xyz", depths=("one", "two", "three")).depth) == {
+        "one", "two", "three"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"3 depths and 2 positions .* \(3, 3\)"):
+        described.table("xy")
+
+
+def test_a_source_s_table_has_the_agreement_and_no_left_out_category():
+    rng = np.random.default_rng(1)
+    days, _ = days_and_months(rng, 60)
+    grid = quick(
+        [("a", rng.normal(size=(2, 60, 8)))], days, groups=days, period=PERIOD, source=0,
+        n_permutations=39,
+    )  # fmt: skip
+    table = grid.table("xy")
+    np.testing.assert_array_equal(table.agreement, grid.reuse.observed.ravel())
+    assert not {"left_out_r2", "order_z"} & set(table)
+    with pytest.raises(ValueError, match="no categories were left out"):
+        grid.best(0, [0])
+
+
+def test_peaks_and_the_best_block_are_those_of_the_planted_circle(described):
+    peaks = described.peaks(["word", "noise", "none"]).set_index("position")
+    assert peaks.loc["word"].depth == "b" and peaks.loc["word"].survive >= 1
+    assert peaks.defined.tolist() == [3, 3, 0] and peaks.loc["none"].depth == "a"
+    assert peaks.loc["noise"].score == np.nanmax(described.score[:, 1, 0])
+    assert described.best(0, range(3)) == 1 and described.best(0, [0, 2]) == 2
+    assert "family-wise p 0.025" in described.in_words(1, 0)

@@ -54,6 +54,19 @@ def test_noise_shared_between_positions_is_not_a_common_plane(planted):
     assert np.isnan(planted.corrected[NOISE]).all() and np.isnan(planted.corrected[:, ECHO]).all()
 
 
+def test_a_table_has_a_row_for_every_pair_and_pairs_say_what_is_wrong(planted):
+    names = ("same", "again", "turned", "other", "part", "noise", "echo")
+    table = planted.table(names)
+    assert len(table) == 21 and (table["first"] != table["second"]).all()
+    row = table.set_index(["first", "second"]).loc[("same", "again")]
+    assert row.corrected == planted.corrected[SAME, AGAIN]
+    assert row.reliability_second == planted.reliability[AGAIN]
+    assert row.angle_2_degrees == planted.angles[SAME, AGAIN, 1]
+    assert planted.pair_status[SAME, AGAIN] == "ok"
+    assert planted.pair_status[SAME, NOISE] == planted.pair_status[ECHO, SAME] == "unreliable"
+    assert set(np.diag(planted.pair_status)) == {"the word itself"}
+
+
 def test_reliability_and_similarity_of_noise_hold_their_level():
     rng = np.random.default_rng(3)
     days, _ = days_and_months(rng, 60)

@@ -107,6 +107,25 @@ def test_every_question_is_asked_of_every_model_and_answers_are_remembered(model
     assert str(outcome) == str(outcome.report) and len(outcome.table()) == 5
 
 
+def looks_at_depths(subject, texts) -> study.Part:
+    """Depths by number, percent and name."""
+    by_number = [subject.activations_at(row) for row in range(len(subject.depths))]
+    for here, (_, there) in zip(by_number, subject.activations(), strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert [subject.row_at(percent) for percent in (0, 50, 60, 100)] == [0, 1, 1, 2]
+    assert [subject.depths[row] for row in subject.middle] == ["block 0"]
+    return study.Part()
+
+
+def test_depths_go_by_number_and_a_title_speaks_of_the_texts(models, options):
+    titled = study.Study(
+        name="mills", config=Config, texts=texts, questions=[looks_at_depths],
+        title="What of {texts.positions[0]}s?",
+    )  # fmt: skip
+    outcome = titled.run(Config(model=models[:1], **options))
+    assert "<title>What of mills?" in outcome.report.read_text()
+
+
 def test_a_comparison_needs_several_models(models, options):
     outcome = STUDY.run(Config(model=models[:1], **options))
     assert {c.subject for c in outcome.claims} == {models[0]}

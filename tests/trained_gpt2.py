@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from interp.positions import Sample, every_kth_word
-from studies.date_manifold.templates import DAYS_IN_MONTH, MONTHS
+from studies.date_manifold.data import DAYS_IN_MONTH, MONTHS
 
 STEPS, BATCH = 150, 64
 

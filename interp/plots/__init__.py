@@ -2,7 +2,15 @@
 
 heatmap(values, ...)       a grid of scores, block by position
 lines(series, x, ...)      curves over blocks with their intervals
+depth_map(values, ...)     depths by positions
 depth_lines(series, ...)   curves over the depths of a model, by their names
+score_map(grid, ...)       scores of an SMDS grid, with what survives
+order_map(grid, ...)       its scores against shuffled orders of categories
+left_out_map(grid, ...)    its R2 on categories that were left out
+reuse_map(grid, ...)       agreement of another position's map
+similarity_maps(...)       planes of all positions, compared
+roundness_lines(rings)     axis ratio of rings of categories over depths
+moved_lines(shares, ...)   how far patching moves a label, by depth
 circle(points, ...)        a predicted plane, coloured by a cyclic label
 agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
@@ -14,11 +22,20 @@ attention_between(...)     those of the block that attends most from one token t
 """
 
 from interp.plots.curves import lines
-from interp.plots.depths import depth_lines
+from interp.plots.depths import depth_lines, depth_map
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
 from interp.plots.probes import probe_map, projection_grids
+from interp.plots.smds import (
+    left_out_map,
+    moved_lines,
+    order_map,
+    reuse_map,
+    roundness_lines,
+    score_map,
+    similarity_maps,
+)
 from interp.plots.views import AttentionView, attention, attention_between
 
 __all__ = [
@@ -28,10 +45,18 @@ __all__ = [
     "attention_between",
     "circle",
     "depth_lines",
+    "depth_map",
     "heatmap",
+    "left_out_map",
     "lines",
     "probe_map",
     "projection_grids",
+    "moved_lines",
+    "order_map",
+    "reuse_map",
+    "roundness_lines",
     "scatter",
     "scatter_grid",
+    "score_map",
+    "similarity_maps",
 ]

@@ -1,14 +1,16 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
 from interp.smds.chain import ChainTest, chain_test
-from interp.smds.cycle import CycleTest, cycle_test
+from interp.smds.cycle import CycleTest, RivalTest, cycle_test
 from interp.smds.discovery import Discovery, discover
-from interp.smds.ellipse import Ellipse, ellipse
+from interp.smds.ellipse import Ellipse, Roundness, ellipse, roundness
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
+from interp.smds.patching import MovedShares, Pairs, Patching
 from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
 from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
+from interp.smds.turning import Turning
 from interp.smds.within import WithinCategory, within_category
 
 __all__ = [
@@ -18,10 +20,16 @@ __all__ = [
     "Discovery",
     "Ellipse",
     "LeaveOut",
+    "MovedShares",
+    "Pairs",
+    "Patching",
+    "RivalTest",
+    "Roundness",
     "SMDSGrid",
     "Shape",
     "SubspaceSimilarity",
     "SupervisedMDS",
+    "Turning",
     "WithinCategory",
     "as_shape",
     "chain_test",
@@ -33,6 +41,7 @@ __all__ = [
     "ideal_distances",
     "line",
     "pattern_coefficients",
+    "roundness",
     "smds_grid",
     "subspace_similarity",
     "within_category",

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from interp.smds import rivals
 from interp.smds.cycle import RivalTest, category_grams, family_p, share_along
@@ -35,6 +35,7 @@ def chain_test(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
     category: Int[np.ndarray, " n"],
     *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
     names: Sequence[str] | None = None,
     n_categories: int | None = None,
     n_orders: int = 999,
@@ -44,8 +45,9 @@ def chain_test(
 
     Args:
         cells: (depth, activations) of one position.
-        category: Rank of each row's category, 0 to `n_categories` - 1. Texts that state one fact
-            should be averaged first.
+        category: Rank of each row's category, 0 to `n_categories` - 1.
+        groups: Texts that state one fact, which are averaged first; by default every row is one of
+            its own.
         names: How the categories are written, for the rival that names written alike are alike.
         n_categories: By default the number of names, or of categories seen.
         n_orders: Draws of each null (all orders where there are fewer than 1,000).
@@ -58,7 +60,7 @@ def chain_test(
     number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
     if number < 4:
         raise ValueError(f"{number} categories have no order to test; 4 are needed")
-    depths, grams = category_grams(cells, category, names, number)
+    depths, grams = category_grams(cells, category, groups, names, number)
     frame, rng = line_frame(number), np.random.default_rng(seed)
     levelled = [gram.directions for gram in grams]
     # the order read backwards is the same line

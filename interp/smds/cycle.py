@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
 
+from interp.arrays import group_means, one_per_group
 from interp.smds import rivals
 from interp.smds.category_gram import CategoryGram, category_gram
 from interp.smds.orders import (
@@ -64,6 +66,11 @@ class RivalTest:
     def tests(self, depth: int) -> dict[str, tuple[float, float]]:
         """By rival, p and floor at one depth, as a finding takes them."""
         return {name: (float(p[depth]), self.floor[name]) for name, p in self.p.items()}
+
+    def table(self) -> pd.DataFrame:
+        """One row per depth: the share, and p by rival."""
+        columns = {f"p, {name}": values for name, values in self.p.items()}
+        return pd.DataFrame({"depth": self.depths, "share": self.share, **columns})
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ def cycle_test(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
     category: Int[np.ndarray, " n"],
     *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
     names: Sequence[str] | None = None,
     n_categories: int | None = None,
     n_orders: int = 999,
@@ -122,8 +130,9 @@ def cycle_test(
 
     Args:
         cells: (depth, activations) of one position.
-        category: Place of each row's category on the cycle, 0 to `n_categories` - 1. Texts that
-            state one fact should be averaged first: the test counts rows only in the covariance.
+        category: Place of each row's category on the cycle, 0 to `n_categories` - 1.
+        groups: Texts that state one fact, which are averaged first; by default every row is one of
+            its own. The test counts them only in the covariance.
         names: How the categories are written, for the rival that names written alike are alike.
         n_categories: Length of the cycle; by default the number of names, or of categories seen.
         n_orders: Draws of a null over whole orders (all orders where there are fewer than 1,000).
@@ -137,7 +146,7 @@ def cycle_test(
     number = n_categories or (len(names) if names is not None else int(category.max()) + 1)
     if number < 4:
         raise ValueError(f"a cycle of {number} categories has no order to test; 4 are needed")
-    depths, grams = category_grams(cells, category, names, number)
+    depths, grams = category_grams(cells, category, groups, names, number)
     nulls = _Nulls(number, names, n_orders, n_within, np.random.default_rng(seed))
     p = {name: nulls.p(name, grams) for name in nulls.names}
     return CycleTest(
@@ -154,17 +163,26 @@ def cycle_test(
 def category_grams(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
     category: Int[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"] | None,
     names: Sequence[str] | None,
     n_categories: int,
 ) -> tuple[tuple[str, ...], tuple[CategoryGram, ...]]:
-    """Names of the depths, and the Gram matrix of each. Raises ValueError for no cells, a category
-    without a row, or names of another number than categories."""
+    """Names of the depths, and the Gram matrix of each, over means of groups if there are any.
+
+    Raises:
+        ValueError: no cells, a category without a row, a group of two categories, or names of
+            another number than categories.
+    """
     if names is not None and len(names) != n_categories:
         raise ValueError(f"{len(names)} names for {n_categories} categories")
-    made = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]
-    if not made:
+    if groups is not None:
+        first, member = one_per_group(groups, {"categories": category})
+        cells = [(depth, group_means(X, member)) for depth, X in cells]
+        category = category[first]
+    named = [(depth, category_gram(X, category, n_categories)) for depth, X in cells]
+    if not named:
         raise ValueError("there are no cells to test")
-    depths, grams = zip(*made, strict=True)
+    depths, grams = zip(*named, strict=True)
     return depths, grams
 
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.spatial.distance import pdist
 from scipy.stats import norm
@@ -71,6 +72,22 @@ class Discovery:
         permutations cannot reach that)."""
         survives = self.p[0] <= max(0.05, self.p_floor)
         return bool(survives and (self.lead_intervals[:, 0] > 0).all())
+
+    def table(self) -> pd.DataFrame:
+        """One row per shape, best first."""
+        return pd.DataFrame(
+            {
+                "shape": self.shapes,
+                "gain": self.gain,
+                "lead of the first": [np.nan, *self.leads],
+                "lead, low": [np.nan, *self.lead_intervals[:, 0]],
+                "lead, high": [np.nan, *self.lead_intervals[:, 1]],
+                "z": self.z,
+                "p": self.p,
+                "score": self.score,
+                "null": self.null_mean,
+            }
+        )
 
 
 def discover(

@@ -14,11 +14,14 @@ A circle's lesser axis is the lesser one, so the ratio is at most 1 by construct
 lower limit says anything. The twelve months are all months; it is about table and noise.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+import pandas as pd
+from jaxtyping import Float, Int
 
+from interp.smds.category_gram import category_gram
 from interp.smds.orders import circle_frame
 
 
@@ -58,6 +61,55 @@ def ellipse(
     axes = np.linalg.eigvalsh(moved.swapaxes(1, 2) @ gram @ moved)
     lower = np.quantile(_ratios(axes, 2 * table), 1 - level)
     return Ellipse(float(ratio), float(lower))
+
+
+@dataclass(frozen=True)
+class Roundness:
+    """Axis ratios of the rings of some positions at every depth."""
+
+    positions: tuple[str, ...]
+    """Names of the positions."""
+    ratio: Float[np.ndarray, "depths positions"]
+    """1 for a circle, 0 for a line or where nothing stands out of the table."""
+    lower: Float[np.ndarray, "depths positions"]
+    """What the ratio is at least, at 95 %."""
+
+    def table(self, depths: Sequence[str]) -> pd.DataFrame:
+        """One row per position and depth, position after position."""
+        index = pd.MultiIndex.from_product([self.positions, depths], names=["position", "depth"])
+        columns = {"ratio": self.ratio.T.ravel(), "at_least": self.lower.T.ravel()}
+        return pd.DataFrame(columns, index=index).reset_index()
+
+
+def roundness(
+    cells: Iterable[Float[np.ndarray, "positions n d"]],
+    category: Int[np.ndarray, " n"],
+    *,
+    positions: Sequence[str],
+    n_categories: int,
+    seed: int = 0,
+) -> Roundness:
+    """How round the ring of category means is at every depth and position (`ellipse`).
+
+    Args:
+        cells: Activations of the positions, one depth after another.
+        category: Category of each row, 0 to `n_categories` - 1; each has a row.
+        positions: Names of the positions.
+        n_categories: Number of categories, five or more.
+        seed: Of the limits' draws, the same for every cell.
+
+    Raises:
+        ValueError: a category without a row, or fewer than five categories.
+    """
+    rings = [
+        [ellipse(category_gram(X, category, n_categories).distances, seed=seed) for X in depth]
+        for depth in cells
+    ]
+    return Roundness(
+        tuple(positions),
+        np.array([[ring.ratio for ring in depth] for depth in rings]),
+        np.array([[ring.lower for ring in depth] for depth in rings]),
+    )
 
 
 def _ratios(axes: Float[np.ndarray, "draw 2"], table: float) -> Float[np.ndarray, " draw"]:

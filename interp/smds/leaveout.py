@@ -9,11 +9,13 @@ pooled R^2 is negative.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from interp.smds.solver import Block, left_out_residuals
+from interp.stats import PermutationTest, permutation_test
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class LeaveOut:
     """`r2` under the grid's permutations; the category moves with the label."""
     controls_r2: Mapping[str, Float[np.ndarray, "repeats blocks positions"]]
     """`r2` of each control's label vectors, left out by the same rows as the true labels."""
+
+    @cached_property
+    def test(self) -> PermutationTest:
+        """`r2` against its null, max-T over the grid."""
+        return permutation_test(self.r2, self.null_r2)
 
 
 def category_blocks(categories: Shaped[np.ndarray, " n"]) -> list[Block]:

@@ -1,10 +1,12 @@
 """The result of a grid: cells, scored one after another, laid out by block and position."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Shaped
+import pandas as pd
+from jaxtyping import Bool, Float, Shaped
 
 from interp.smds.design import CellScores, Design
 from interp.smds.leaveout import LeaveOut
@@ -48,6 +50,132 @@ class SMDSGrid:
     only happens to lean towards the map's noise carries the labels through it, into any frame."""
     leave_out: LeaveOut | None
     """Leave-one-category-out results, when categories were given."""
+
+    @cached_property
+    def against(self) -> Mapping[str, PermutationTest]:
+        """By control, the score of the true labels among those of the control's, [blocks,
+        positions]."""
+        return {
+            name: permutation_test(self.score[..., 0], scores)
+            for name, scores in self.controls.items()
+        }
+
+    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "blocks positions"]:
+        """Cells whose score under the first shape survives correction over the grid.
+
+        Raises:
+            ValueError: `alpha` is below the floor of this many permutations.
+        """
+        return self.test.survives(alpha)[..., 0]
+
+    def best(self, position: int, among: Sequence[int]) -> int:
+        """The block, by number, at which left-out categories of a position are predicted best.
+
+        Args:
+            position: Number of the position.
+            among: Numbers of the blocks to choose from.
+
+        Raises:
+            ValueError: no categories were left out.
+        """
+        if self.leave_out is None:
+            raise ValueError("no categories were left out; give smds_grid(leave_out=...)")
+        r2 = self.leave_out.r2[:, position]
+        return max(among, key=lambda block: -np.inf if np.isnan(r2[block]) else r2[block])
+
+    def in_words(self, block: int, position: int) -> str:
+        """The score of a cell under the first shape against its null, with the family-wise p."""
+        cell, test = (block, position, 0), self.test
+        return (
+            f"score {test.observed[cell]:.3f} against {test.mean[cell]:.3f} "
+            f"(sd {test.sd[cell]:.4f}) under permuted labels; family-wise p "
+            f"{test.p_family[cell]:.3f}"
+        )
+
+    def table(
+        self, positions: Sequence[str], *, depths: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """One row per block and position under the first shape, blocks in reading order.
+
+        Columns are status, score and its null, then what the grid has of: each control's mean, z
+        and p; K-fold R2 and error; leave-one-category-out score, R2, error and p; agreement of a
+        source's map. Errors are in units of the label; cells survive at .05.
+
+        Args:
+            positions: Names of the positions.
+            depths: Names of the blocks; by default the blocks' own.
+
+        Raises:
+            ValueError: names of another number than positions or blocks.
+        """
+        names = self.blocks if depths is None else depths
+        if (len(names), len(positions)) != self.status.shape:
+            raise ValueError(
+                f"{len(names)} depths and {len(positions)} positions are no names for a grid of "
+                f"{self.status.shape}"
+            )
+        test = {
+            "score": self.test.observed,
+            "null_mean": self.test.mean,
+            "null_sd": self.test.sd,
+            "z": self.test.z,
+            "p_family": self.test.p_family,
+        }
+        columns = {
+            "depth": np.array(names)[:, None],
+            "position": np.array(positions),
+            "status": self.status,
+            **{name: values[..., 0] for name, values in test.items()},
+            "survives": self.test.p_family[..., 0] <= 0.05,
+            **self._further_columns(),
+        }
+        return pd.DataFrame(
+            {
+                name: np.broadcast_to(values, self.status.shape).ravel()
+                for name, values in columns.items()
+                if values is not None
+            }
+        )
+
+    def peaks(
+        self, positions: Sequence[str], *, depths: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """One row of `table` for each position, where its score is highest, with the number of
+        blocks that `survive` and that are `defined`. A position without a score has its first
+        block's row.
+
+        Raises:
+            ValueError: as `table` does.
+        """
+        table = self.table(positions, depths=depths)
+        score = np.where(np.isnan(self.score[..., 0]), -np.inf, self.score[..., 0])
+        rows = score.argmax(axis=0) * len(positions) + np.arange(len(positions))
+        return table.iloc[rows].assign(
+            survive=self.survives().sum(axis=0), defined=(self.status == "ok").sum(axis=0)
+        )
+
+    def _further_columns(self) -> dict[str, np.ndarray | None]:
+        columns: dict[str, np.ndarray | None] = {}
+        for name, test in self.against.items():
+            columns |= {f"{name}_mean": test.mean, f"{name}_z": test.z, f"{name}_p": test.p}
+        columns |= {"kfold_r2": self.kfold_r2, "kfold_error": self.kfold_error}
+        if self.leave_out is not None:
+            left = self.leave_out
+            columns |= {
+                "left_out_score": left.score,
+                "left_out_r2": left.r2,
+                "left_out_error": None if self.kfold_error is None else left.error,
+                "left_out_p_family": left.test.p_family,
+            }
+        if self.reuse is not None:
+            columns |= {
+                "agreement": self.reuse.observed,
+                "agreement_null_sd": self.reuse.sd,
+                "agreement_z": self.reuse.z,
+                "agreement_p_family": self.reuse.p_family,
+                "reused": self.reuse.p_family <= 0.05,
+            }
+        return columns
 
 
 def collect(

@@ -13,9 +13,11 @@ the inverse noise covariance (Haufe et al. 2014).
 4. The null permutes labels among groups; max-T corrects over all pairs of positions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
 from interp import arrays
@@ -59,6 +61,28 @@ class SubspaceSimilarity:
     status: Shaped[np.ndarray, " positions"]
     """ "ok", "unreliable" (the pattern agrees with itself no better than under permuted labels),
     "constant" (rows equal up to rounding: no pattern) or "non-finite"."""
+
+    @property
+    def pair_status(self) -> Shaped[np.ndarray, "positions positions"]:
+        """Status of each pair: "the word itself" on the diagonal, "ok", or what is wrong with the
+        first of the two that is not."""
+        first, second = np.meshgrid(self.status, self.status, indexing="ij")
+        pairs = np.where(first == "ok", second, first).astype(object)
+        np.fill_diagonal(pairs, "the word itself")
+        return pairs.astype(str)
+
+    def table(self, positions: Sequence[str]) -> pd.DataFrame:
+        """One row per pair of positions, the earlier first; angles in degrees, ascending."""
+        first, second = np.triu_indices(len(self.status), 1)
+        names = np.array(positions)
+        columns = {"first": names[first], "second": names[second]}
+        for name in ("similarity", "corrected", "z", "p", "p_family", "weight_cosine"):
+            columns[name] = getattr(self, name)[first, second]
+        for axis in range(self.angles.shape[2]):
+            columns[f"angle_{axis + 1}_degrees"] = self.angles[first, second, axis]
+        columns["reliability_first"] = self.reliability[first]
+        columns["reliability_second"] = self.reliability[second]
+        return pd.DataFrame(columns)
 
 
 def split_halves(

@@ -36,6 +36,17 @@ class WithinCategory:
     test: PermutationTest
     """[depth, target], targets as `TARGETS`; p_family is over the depths of a target."""
 
+    def best(self, target: str = "number") -> int | None:
+        """The depth, by number, at which a target has the largest z; None where none has one."""
+        if not np.isfinite(self.p(target)).any():
+            return None
+        z = self.test.z[:, TARGETS.index(target)]
+        return int(np.argmax(np.where(np.isnan(z), -np.inf, z)))
+
+    def p(self, target: str = "number") -> Float[np.ndarray, " depth"]:
+        """p of a target at every depth, corrected over the depths."""
+        return self.test.p_family[:, TARGETS.index(target)]
+
 
 def within_category(
     cells: Iterable[tuple[str, Float[np.ndarray, "n d"]]],
