@@ -9,6 +9,8 @@ effects                     dose responses of steering against random directions
 save_*, load_*              readout.safetensors, quality.json, one file a concept, GGUF
 """
 
+from interp.readout._stability import Stability, stability
+from interp.readout._triage import Triage, triage
 from interp.readout.causal import DoseResponse, effects
 from interp.readout.choice import Choice, choose_block
 from interp.readout.contrast import OK
@@ -36,8 +38,6 @@ from interp.readout.quality import (
     Spread,
     block_quality,
 )
-from interp.readout.stability import Stability, stability
-from interp.readout.triage import Triage, triage
 from interp.readout.vectors import Readouts, fit, middle_block
 
 __all__ = [

@@ -1,9 +1,9 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
+from interp.smds._ellipse import Ellipse, ellipse
 from interp.smds.chain import ChainTest, chain_test
 from interp.smds.cycle import CycleTest, cycle_test
 from interp.smds.discovery import Discovery, discover
-from interp.smds.ellipse import Ellipse, ellipse
 from interp.smds.estimator import SupervisedMDS
 from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
 from interp.smds.leaveout import LeaveOut
