@@ -20,7 +20,6 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 ALIKE = 0.6
 """Cosine of what is left of two texts from which they may be copies."""
@@ -86,6 +85,9 @@ def near_copies(
         labels: Label of each; only equality counts.
         groups: Groups so far; rows of one group are no news.
     """
+    # scikit-learn takes a second to import, and who reads texts need not compare them
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     left = [_without(text, spans) for text, spans in zip(texts, stated, strict=True)]
     try:
         weights = TfidfVectorizer(max_df=SHARED, token_pattern=r"(?u)\S+").fit_transform(left)

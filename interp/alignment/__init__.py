@@ -10,19 +10,26 @@ principal_components                 main axes: what separates the sides, pairs 
 decompose                            the share of an alignment that some tokens carry
 """
 
-from interp.alignment.dictionary import DictionaryTest, dictionary_test
-from interp.alignment.geometry import (
-    Components,
-    HeldOut,
-    cka_permutations,
-    heldout_procrustes,
-    linear_cka,
-    principal_components,
-)
-from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
-from interp.alignment.resampling import Resampled, draw_pairs, resample
-from interp.alignment.scores import OK, Scores, cosines, hits
-from interp.alignment.shares import Decomposition, decompose
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.alignment.dictionary import DictionaryTest, dictionary_test
+    from interp.alignment.geometry import (
+        Components,
+        HeldOut,
+        cka_permutations,
+        heldout_procrustes,
+        linear_cka,
+        principal_components,
+    )
+    from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
+    from interp.alignment.resampling import Resampled, draw_pairs, resample
+    from interp.alignment.scores import OK, Scores, cosines, hits
+    from interp.alignment.shares import Decomposition, decompose
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "OK",

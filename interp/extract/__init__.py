@@ -15,8 +15,15 @@ batch size and the machine's arithmetic. Between machines of one kind and with e
 that is the same too; for Ray's workers the threads are set, for ranks they are their launcher's.
 """
 
-from interp.extract.call import extract
-from interp.extract.stores import Options, Stores
-from interp.files import Unfinished
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.extract.call import extract
+    from interp.extract.stores import Options, Stores
+    from interp.files import Unfinished
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = ["Options", "Stores", "Unfinished", "extract"]

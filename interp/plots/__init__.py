@@ -9,11 +9,18 @@ scatter_grid(panels, ...)  the same for blocks by roles
 attention(model, ...)      attention patterns of one block
 """
 
-from interp.plots.curves import lines
-from interp.plots.grid import heatmap
-from interp.plots.plane import agreement, circle
-from interp.plots.points import scatter, scatter_grid
-from interp.plots.views import AttentionView, attention
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.plots.curves import lines
+    from interp.plots.grid import heatmap
+    from interp.plots.plane import agreement, circle
+    from interp.plots.points import scatter, scatter_grid
+    from interp.plots.views import AttentionView, attention
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "AttentionView",
