@@ -34,7 +34,7 @@ Test what activations hold
   smds_grid             interp.smds        the geometry of labels at every depth and position
   probe_grid            interp.probes      linear probes at every depth and position
   concept_direction     interp.probes      the direction between two classes, with its stability
-  choose_block          interp.readout     a block for concept vectors, judged with the choice made anew
+  choose_block          interp.readout     a block for concept vectors, with the choice in its null
   matched_vs_scrambled  interp.alignment   pairs of texts against scrambled pairs
 
 Read attention from weights
