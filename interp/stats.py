@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+import scipy  # its subpackages are imported when they are used: scipy.stats alone takes .4 s
 from jaxtyping import Bool, Float, Int, Integer, Shaped
-from scipy.stats import false_discovery_control
-from scipy.stats import t as student
 
 TIE = 1e-6
 """Difference, relative to a cell's values, up to which two statistics are one value. Scores
@@ -133,7 +132,7 @@ def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
     adjusted = np.full(p.shape, np.nan)
     defined = ~np.isnan(p)
     if defined.any():
-        adjusted[defined] = false_discovery_control(p[defined])
+        adjusted[defined] = scipy.stats.false_discovery_control(p[defined])
     return adjusted
 
 
@@ -204,7 +203,7 @@ def refit_interval(
             f"{n_groups} groups, and the score defined on {len(defined)} of {len(draws)} draws: "
             "an interval needs more groups"
         )
-    half = student.ppf((1 + level) / 2, n_groups - 1) * defined.std()
+    half = scipy.stats.t.ppf((1 + level) / 2, n_groups - 1) * defined.std()
     return float(max(bounds[0], estimate - half)), float(min(bounds[1], estimate + half))
 
 
@@ -248,7 +247,7 @@ def jackknife_half_width(
     without: Float[np.ndarray, "units *cells"], *, level: float = 0.95
 ) -> Float[np.ndarray, "*cells"]:
     """Half of an interval's width: the jackknife's error times Student's t, for few units."""
-    few = student.ppf((1 + level) / 2, len(without) - 1)
+    few = scipy.stats.t.ppf((1 + level) / 2, len(without) - 1)
     return np.asarray(few * jackknife_error(without))
 
 

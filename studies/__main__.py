@@ -8,6 +8,7 @@ import ast
 import pkgutil
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import studies
@@ -29,26 +30,27 @@ def _first_line(path: Path) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the list, or run the study that is named first with the options that follow.
 
     The exit status is 2 where no study has that name.
     """
-    program, *given = sys.argv
-    if not given or given[0] in ("-h", "--help"):
-        command = (
-            "interp-studies " if Path(program).stem == "interp-studies" else "python -m studies."
-        )
-        for name, line in listing().items():
-            print(f"{name}\n    {line}\n    {command}{name} --help\n")
-        return
-    name, *options = given
-    if name not in listing():
-        print(f"there is no study {name!r}; choose from {', '.join(listing())}", file=sys.stderr)
-        raise SystemExit(2)
-    sys.argv = [program, *options]
-    runpy.run_module(f"studies.{name}", run_name="__main__", alter_sys=True)
+    match list(sys.argv[1:] if arguments is None else arguments):
+        case [] | ["-h" | "--help"]:
+            installed = Path(sys.argv[0]).stem == "interp-studies"
+            command = "interp-studies " if installed else "python -m studies."
+            for name, line in listing().items():
+                print(f"{name}\n    {line}\n    {command}{name} --help\n")
+        case [name, *options] if name in listing():
+            sys.argv[1:] = options
+            runpy.run_module(f"studies.{name}", run_name="__main__", alter_sys=True)
+        case [name, *_]:
+            print(
+                f"there is no study {name!r}; choose from {', '.join(listing())}", file=sys.stderr
+            )
+            return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,7 +1,6 @@
 """A run's directory: complete or not, never overwritten, and checked when read back."""
 
 import json
-import runpy
 import subprocess
 import sys
 import tomllib
@@ -296,9 +295,7 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text('"""No study."""')
     monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(sys, "argv", ["python -m studies"])
-    monkeypatch.delitem(sys.modules, "studies.__main__")  # else runpy warns
-    runpy.run_module("studies.__main__", run_name="__main__")
+    assert command.main([]) == 0
     shown = capsys.readouterr().out
     assert [line.strip() for line in shown.splitlines() if line] == [
         "asks",
@@ -316,14 +313,11 @@ def test_a_study_runs_by_its_name_with_the_options_behind_it(tmp_path, monkeypat
     (tmp_path / "asks" / "__main__.py").write_text("import sys; print(__name__, *sys.argv[1:])")
     monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
     monkeypatch.setattr(sys, "argv", ["interp-studies", "asks", "--n", "100"])
-    command.main()
+    assert command.main() == 0
     assert capsys.readouterr().out == "__main__ --n 100\n"
-    monkeypatch.setattr(sys, "argv", ["interp-studies"])
-    command.main()
+    assert command.main([]) == 0
     assert "interp-studies asks --help" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["interp-studies", "ask"])
-    with pytest.raises(SystemExit, match="2"):
-        command.main()
+    assert command.main(["ask"]) == 2
     assert "no study 'ask'; choose from asks" in capsys.readouterr().err
 
 
