@@ -86,6 +86,23 @@ def test_a_renamed_import_keeps_its_new_name(tmp_path, monkeypatch):
     assert load("circle") == renamed.circle
 
 
+@pytest.mark.parametrize(
+    "package",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="null is both"))
+        if name == "interp.affinity"
+        else name
+        for name in PACKAGES
+    ],
+)
+def test_no_public_name_shadows_a_module(package):
+    folder = ROOT.joinpath(*package.split("."))
+    modules = {path.stem for path in folder.glob("*.py")}
+    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    for name in modules & set(import_module(package).__all__):
+        assert origins(package)[name] == (package, name), f"{name} is a module and another object"
+
+
 def test_the_table_of_contents_names_every_name_with_the_module_that_offers_it():
     functions = [name for name, (module, _) in origins("interp").items() if module != "interp"]
     assert len(CONTENTS) > 15
