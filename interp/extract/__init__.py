@@ -16,7 +16,8 @@ that is the same too; for Ray's workers the threads are set, for ranks they are 
 """
 
 from interp.extract.call import extract
+from interp.extract.ending import LAST, last_token
 from interp.extract.stores import Options, Stores
 from interp.files import Unfinished
 
-__all__ = ["Options", "Stores", "Unfinished", "extract"]
+__all__ = ["LAST", "Options", "Stores", "Unfinished", "extract", "last_token"]
