@@ -19,8 +19,8 @@ from interp.run import Run, parse
 from studies.concept_readout.__main__ import STUDY, Config
 from studies.concept_readout.corpus import read_corpus
 from studies.concept_readout.quality import export
-from studies.concept_readout.steering import DOSES, Steered, steer_by_vectors, steering
-from studies.concept_readout.vectors import Vectors, vectors
+from studies.concept_readout.steering import DOSES, Steered, acting, steer_by_vectors
+from studies.concept_readout.vectors import Vectors, fit_vectors
 
 WORDS = {
     "born": "sun fire soup coat",
@@ -113,7 +113,7 @@ def test_steering_by_a_planted_vector_moves_its_logit_monotonically(family):
 
 def _steered(subject, block, planted=None, **options) -> tuple[Vectors, Steered, study.Part]:
     """Vectors used at `block`, perhaps with others in place of those that were fitted."""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     readouts = fitted.readouts
     fitted = dataclasses.replace(
         fitted,
@@ -121,9 +121,9 @@ def _steered(subject, block, planted=None, **options) -> tuple[Vectors, Steered,
         choice=dataclasses.replace(fitted.choice, block=block),
     )
     config = dataclasses.replace(subject.config, **options)
-    other = dataclasses.replace(subject, config=config, _answers={vectors: fitted})
+    other = dataclasses.replace(subject, config=config, _answers={fit_vectors: fitted})
     other.model = subject.model
-    return fitted, other.ask(steer_by_vectors), other.ask(steering)
+    return fitted, other.ask(steer_by_vectors), other.ask(acting)
 
 
 def _claim(part, beginning):
@@ -137,7 +137,7 @@ def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
     """The readout of one concept is replaced by its word's own unembedding column."""
     bridge, _ = tiny_pair("qwen3")
     subject = _subject(bridge, folders, tmp_path, target_layers=(1, 2), seed=0)
-    planted = subject.ask(vectors).readouts.vectors.copy()
+    planted = subject.ask(fit_vectors).readouts.vectors.copy()
     word = bridge.tokenizer("a party")["input_ids"][len(bridge.tokenizer("a")["input_ids"])]
     column = (bridge.W_U[:, word] - bridge.W_U.mean(dim=1)).detach().numpy()
     planted[1, 2] = column / np.linalg.norm(column)

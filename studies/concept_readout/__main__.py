@@ -56,9 +56,9 @@ STUDY = study.Study(
     questions=[
         "studies.concept_readout.vectors:held_out_texts",
         "studies.concept_readout.quality:neighbours",
-        "studies.concept_readout.quality:quality",
+        "studies.concept_readout.quality:qualities",
         "studies.concept_readout.quality:export",
-        "studies.concept_readout.steering:steering",
+        "studies.concept_readout.steering:acting",
     ],
     method="studies.concept_readout.vectors:method",
     title="Which concepts can be read from a model, and do the vectors act?",

@@ -18,7 +18,7 @@ from interp.readout import (
 )
 from interp.report import Figure, Section, Table
 from studies.concept_readout.corpus import Corpus
-from studies.concept_readout.vectors import vectors
+from studies.concept_readout.vectors import fit_vectors
 
 TOP = 5
 """Heads that are named for each concept."""
@@ -26,7 +26,7 @@ TOP = 5
 
 def assess(subject: study.Subject, corpus: Corpus) -> Assessment:
     """Spread, alignment, neurons and neighbours of every vector, and the heads behind them."""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     readings, blocks = fitted.readings, fitted.readouts.blocks
     qualities = tuple(
         block_quality(
@@ -51,7 +51,7 @@ def mlp_output(model: TransformerBridge, block: int) -> Float[np.ndarray, "d_mlp
 
 def neighbours(subject: study.Subject, corpus: Corpus) -> study.Part:
     """How do the concepts' vectors lie to one another?"""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     figures = []
     for block, label in zip(fitted.readouts.blocks, fitted.readings.targets.labels, strict=True):
         units = fitted.readouts.at(block)
@@ -73,9 +73,9 @@ def neighbours(subject: study.Subject, corpus: Corpus) -> study.Part:
     return study.Part(sections=[Section(f"{subject.name}: how concepts lie", figures)])
 
 
-def quality(subject: study.Subject, _: Corpus) -> study.Part:
+def qualities(subject: study.Subject, _: Corpus) -> study.Part:
     """What is known of every vector, and which of them need a second look?"""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     keys = ["block", "concept"]
     cells = fitted.grid.table().merge(fitted.readouts.table().drop(columns="status"), on=keys)
     depths = dict(zip(fitted.readouts.blocks, fitted.readings.targets.depths, strict=True))
@@ -159,7 +159,7 @@ def _heads(assessment: Assessment) -> Table:
 
 def export(subject: study.Subject, corpus: Corpus) -> study.Part:
     """What do other programs get? Every form of the vectors, and the report on their quality."""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     folder = subject.config.folder(subject.name, subject.run.path)
     folder.mkdir(parents=True, exist_ok=True)
     save_readouts(folder, fitted.readouts)

@@ -35,7 +35,7 @@ from studies.concept_readout.passes import (
     openings,
     word_tokens,
 )
-from studies.concept_readout.vectors import Vectors, listed, named, vectors
+from studies.concept_readout.vectors import Vectors, fit_vectors, listed, named
 
 QUESTION = "Do the vectors act?"
 
@@ -100,7 +100,7 @@ class Steered:
 
 def steer_by_vectors(subject: study.Subject, corpus: Corpus) -> Steered:
     """Steer along every concept's vector at the chosen block, and along as many random ones."""
-    model, config, fitted = subject.model, subject.config, subject.ask(vectors)
+    model, config, fitted = subject.model, subject.config, subject.ask(fit_vectors)
     rng = np.random.default_rng(config.seed)
     block = fitted.block
     units = fitted.readouts.at(block).astype(np.float64)
@@ -205,11 +205,11 @@ def _neutral(corpus: Corpus) -> list[str]:
     return (baselines or list(corpus.texts))[:NEUTRAL_TEXTS]
 
 
-def steering(subject: study.Subject, _: Corpus) -> study.Part:
+def acting(subject: study.Subject, _: Corpus) -> study.Part:
     """Do the vectors act?"""
     if not subject.config.directions:
         return study.Part()
-    fitted, steered = subject.ask(vectors), subject.ask(steer_by_vectors)
+    fitted, steered = subject.ask(fit_vectors), subject.ask(steer_by_vectors)
     return study.Part(
         claims=[
             _own_word(fitted, steered),

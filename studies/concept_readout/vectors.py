@@ -134,7 +134,7 @@ def attention_blocks(model: TransformerBridge) -> tuple[bool, ...]:
     return tuple(z(block) in known for block in range(model.cfg.n_layers))
 
 
-def vectors(subject: study.Subject, corpus: Corpus) -> Vectors:
+def fit_vectors(subject: study.Subject, corpus: Corpus) -> Vectors:
     """Fit the vectors of every block, and score them on scenarios they were not fitted on."""
     config, readings = subject.config, subject.ask(read)
     blocks = {block: readings.residual(block) for block in readings.targets.blocks}
@@ -155,7 +155,7 @@ def vectors(subject: study.Subject, corpus: Corpus) -> Vectors:
 
 def held_out_texts(subject: study.Subject, corpus: Corpus) -> study.Part:
     """Do the vectors tell texts that they were not fitted on?"""
-    fitted = subject.ask(vectors)
+    fitted = subject.ask(fit_vectors)
     auroc = fitted.choice.auroc
     return study.Part(
         claims=[_every_concept(fitted, corpus), _beyond_words(fitted), _stable(fitted)],
@@ -165,8 +165,8 @@ def held_out_texts(subject: study.Subject, corpus: Corpus) -> study.Part:
         row={
             "block to use": fitted.where,
             "mean AUROC, block chosen without the scenario": float(np.nanmean(auroc)),
-            "concepts that survive": f"{int(fitted.survivors.sum())} of {len(auroc)}",
-            "mean stability": float(np.nanmean(fitted.stability.mean)),
+            "concepts that survive there": f"{int(fitted.survivors.sum())} of {len(auroc)}",
+            "mean stability there": float(np.nanmean(fitted.stability.mean)),
             "texts cut": len(fitted.readings.truncated),
         },
         words=_words(fitted, corpus),
