@@ -23,13 +23,15 @@ A NaN is never a met condition: it makes the finding not testable here.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from interp.files import jsonable
 from interp.numerals import numeral
+from interp.stats import PermutationTest
 
 LEVEL = 0.05
 """Family-wise error rate of a run's findings."""
@@ -162,6 +164,99 @@ def finding(
         verdict="undecided",
         rule=" and ".join([*(f"{rival} is refused" for rival in held), *met]),
         **_numbers(statement, design),
+    )
+
+
+@runtime_checkable
+class Rivals(Protocol):
+    """A test of one position at several depths against rivals of what is claimed, such as
+    `interp.smds.CycleTest`."""
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        """Names of the depths."""
+        ...
+
+    @property
+    def share(self) -> Float[np.ndarray, " depth"]:
+        """Effect at each depth."""
+        ...
+
+    def best(self) -> int:
+        """The depth whose largest p is least."""
+        ...
+
+    def tests(self, depth: int) -> Mapping[str, tuple[float, float]]:
+        """By rival, p and floor at one depth, corrected over depths."""
+        ...
+
+
+def beats(
+    question: str, statement: str, rivals: Rivals, *, exchange: str, unit: str, **design: Any
+) -> Claim:
+    """Finding that all rivals are refused at one depth, which is chosen.
+
+    Args:
+        question: What the study asked.
+        statement: The answer under test.
+        rivals: The test; each p is corrected over its depths.
+        exchange: Unit that is exchanged under the nulls.
+        unit: What the effect is measured in.
+        **design: Further fields of `Claim`.
+
+    Raises:
+        ValueError: as `finding`.
+    """
+    depth = rivals.best()
+    return finding(
+        question,
+        statement,
+        tests=rivals.tests(depth),
+        exchange=exchange,
+        estimate=rivals.share[depth],
+        unit=f"{unit} at {rivals.depths[depth]}",
+        selection=f"the depth, of {len(rivals.depths)}: each p is corrected over them (max-T)",
+        **design,
+    )
+
+
+def survives(
+    question: str,
+    statement: str,
+    test: PermutationTest,
+    *,
+    cell: int | tuple[int, ...],
+    rival: str,
+    exchange: str,
+    unit: str,
+    **design: Any,
+) -> Claim:
+    """Finding that one cell of a grid stands out, which may be chosen after looking at all.
+
+    Args:
+        question: What the study asked.
+        statement: The answer under test.
+        test: Of the grid; p is corrected over its cells (max-T).
+        cell: Index of the cell.
+        rival: What the permutations stand for, such as "speakers exchanged among turns".
+        exchange: Unit that is exchanged.
+        unit: What the statistic is, and where.
+        **design: Further fields of `Claim`.
+
+    Raises:
+        ValueError: as `finding`.
+    """
+    return finding(
+        question,
+        statement,
+        tests={rival: (test.p_family[cell], test.floor)},
+        exchange=exchange,
+        estimate=test.observed[cell],
+        unit=unit,
+        null=f"{rival}: mean {test.mean[cell]:.2f}",
+        selection=f"the cell, of {np.isfinite(test.p_family).sum()}: p is corrected over all "
+        "(max-T)",
+        **design,
     )
 
 

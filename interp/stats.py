@@ -49,6 +49,12 @@ class PermutationTest:
     floor: float
     """1 / (B + 1), below which neither p can fall."""
 
+    def best(self) -> tuple[int, ...]:
+        """Index of the cell whose z is largest. Raises ValueError where no cell has one."""
+        if np.isnan(self.z).all():
+            raise ValueError("no cell of the grid has a z: see its status")
+        return tuple(int(i) for i in np.unravel_index(np.nanargmax(self.z), self.z.shape))
+
     def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "*cells"]:
         """Cells significant at family-wise error rate `alpha`; undefined cells do not survive.
 

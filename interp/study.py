@@ -25,13 +25,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from interp.claims import Claim, about, as_records, judged
 from interp.files import Unfinished
-from interp.report import Block, Section, Table, render
+from interp.report import Block, Figure, Section, Table, render
 from interp.run import Run, RunConfig, StudyConfig, run_command
 
 Config = StudyConfig
@@ -59,8 +61,10 @@ class Part:
 
     claims: Sequence[Claim] = ()
     """What the answer establishes; a claim without a subject is about the model asked."""
+    figures: Sequence[Block | go.Figure] = ()
+    """Figures, tables and paragraphs that stand under the question's own words."""
     sections: Sequence[Section] = ()
-    """Figures and tables with a title each."""
+    """Further parts of the report, with a title each."""
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Tables to keep, by name: saved as NAME-NUMBER.parquet, NUMBER counting models from 1."""
     row: Mapping[str, object] = field(default_factory=dict)
@@ -73,6 +77,8 @@ Question = Callable[["Subject", Any], Part]
 """A function from a subject and the texts to its part, annotated to return a `Part`."""
 Comparison = Callable[[Sequence["Subject"], Any], Part]
 """A question about several models together."""
+Texts = Callable[[Any], Material]
+"""From the options to what a study is about."""
 
 
 @dataclass(eq=False)
@@ -120,6 +126,30 @@ class Subject:
         """(hook, residual stream [position, sample, d]) of one depth after another, as grids of
         methods take it."""
         return import_module("interp.store").by_position(self.residuals)
+
+    def cells(
+        self, position: str, *, between: tuple[float | int, float | int] = (0, 100)
+    ) -> list[tuple[str, Any]]:
+        """(depth, activations [n, d]) of one position, as tests of one position take them.
+
+        Args:
+            position: Name of a span of the texts.
+            between: Depths to take, in % of the blocks.
+
+        Raises:
+            ValueError: a position that the texts lack, or depths that hold nothing.
+        """
+        by_position = import_module("interp.store").by_position
+        rows = dict(zip(self.depths, self.residuals.hooks, strict=True))
+        blocks = len(rows) - 2
+        # row k is the output of k blocks; the final norm is as deep as the last of them
+        depth = {name: 100 * min(row, blocks) / blocks for row, name in enumerate(rows)}
+        chosen = [name for name in rows if between[0] <= depth[name] <= between[1]]
+        if not chosen:
+            raise ValueError(f"between = {between} holds no depth of {blocks} blocks")
+        hooks = [rows[name] for name in chosen]
+        read = by_position(self.residuals, hooks=hooks, positions=[position])
+        return [(name, X[0]) for name, (_, X) in zip(chosen, read, strict=True)]
 
     @property
     def depths(self) -> tuple[str, ...]:
@@ -193,7 +223,7 @@ class Study:
     """Name of its directory of runs."""
     config: type[RunConfig]
     """Its options, a frozen dataclass."""
-    texts: Callable[[Any], Material] | str
+    texts: Texts | str
     """From the options to what the study is about."""
     questions: Sequence[Question | str]
     """Asked of every model, in this order."""
@@ -286,25 +316,45 @@ class Study:
         )
 
 
-def main(
-    config: type[RunConfig], texts: Callable[[Any], Material], questions: Sequence[Question]
-) -> None:
-    """Run a study that is one module: its name and its words are the module's.
+def run(config: RunConfig, texts: Texts, questions: Sequence[Question]) -> Outcome:
+    """Run a study that is one module, from Python or a notebook.
 
-    For more than that, make a `Study`.
+    Args:
+        config: Its options.
+        texts: From the options to what the study is about.
+        questions: Asked of every model, in this order.
+
+    Raises:
+        ValueError: as `Study` and `Study.run`.
+    """
+    return _of_module(type(config), texts, questions).run(config)
+
+
+def main(config: type[RunConfig], texts: Texts, questions: Sequence[Question]) -> None:
+    """Run a study that is one module with the options of the command line.
+
+    The module's name is the study's, and its docstring says what is asked. For more than that, make
+    a `Study`.
     """
     module = sys.modules[config.__module__]
     spec = getattr(module, "__spec__", None)
-    path = "" if spec is None else spec.name.removesuffix(".__main__")
-    name = path.rpartition(".")[2] or Path(str(module.__file__)).stem
-    said = (module.__doc__ or config.__doc__ or "").strip()
-    Study(
-        name=name,
-        config=config,
-        texts=texts,
-        questions=questions,
-        title=said.partition("\n")[0].partition("`")[0].strip(),
-    ).main(prog=f"python -m {path}" if path else f"python {module.__file__}", description=said)
+    prog = f"python {sys.argv[0]}" if spec is None else f"python -m {_module_name(module)}"
+    study = _of_module(config, texts, questions)
+    study.main(prog=prog, description=(module.__doc__ or "").strip())
+
+
+def _of_module(config: type[RunConfig], texts: Texts, questions: Sequence[Question]) -> Study:
+    module = sys.modules[config.__module__]
+    title = (module.__doc__ or "").strip().partition("\n")[0]
+    name = _module_name(module).rpartition(".")[2]
+    return Study(name=name, config=config, texts=texts, questions=questions, title=title)
+
+
+def _module_name(module: ModuleType) -> str:
+    """The name by which a module can be run or imported, also where it is run as a script."""
+    if spec := getattr(module, "__spec__", None):
+        return spec.name.removesuffix(".__main__")
+    return Path(str(module.__file__)).stem
 
 
 def asks(*positions: str) -> Callable[[Question], Question]:
@@ -345,7 +395,12 @@ def _asked(subject: Subject, question: Question) -> Part:
     for name, table in part.tables.items():
         subject.run.save_table(f"{name}-{subject.number}", table)
     claims = [c if c.subject else replace(c, subject=subject.name) for c in part.claims]
-    return replace(part, claims=claims)
+    sections = list(part.sections)
+    if part.figures:
+        words = (question.__doc__ or question.__name__).strip().partition("\n")[0]
+        body = [Figure(f, "") if isinstance(f, go.Figure) else f for f in part.figures]
+        sections.insert(0, Section(f"{subject.name}: {words}", body))
+    return replace(part, claims=claims, figures=(), sections=sections)
 
 
 def _together(

@@ -1,10 +1,53 @@
-"""Lists the studies and how to run them: `python -m studies`."""
+"""Lists the studies and how to run them: `python -m studies`; `python -m studies new NAME` writes a
+study of your own to begin with."""
 
 import ast
+import keyword
 import pkgutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import studies
+from interp.files import write_atomically
+
+TEMPLATE = Path(__file__).with_name("template.py")
+"""The study that is written: grammatical number by probes."""
+
+TEST = '''"""The study of {name} runs, and its finding has a verdict."""
+
+import {name}
+
+from interp import study
+
+
+def test_it_runs_and_decides(tmp_path):
+    config = {name}.Config(permutations=40, runs=tmp_path, store=tmp_path / "stores")
+    outcome = study.run(config, {name}.texts, [{name}.kept])
+    (finding,) = outcome.claims
+    assert finding.verdict == "supported" and outcome.report.exists()
+'''
+
+
+def write(name: str, into: Path = Path()) -> tuple[Path, Path]:
+    """Write NAME.py and test_NAME.py into a directory; returns their paths.
+
+    Raises:
+        ValueError: a name that no module can have, or a file that is there.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} cannot be a module's name; use letters, digits and _")
+    pages = {
+        into / f"{name}.py": TEMPLATE.read_text(encoding="utf-8"),
+        into / f"test_{name}.py": TEST.format(name=name),
+    }
+    for path in pages:
+        if path.exists():
+            raise ValueError(f"{path} is there already; choose another name")
+    for path, page in pages.items():
+        write_atomically(path, page)
+    study, test = pages
+    return study, test
 
 
 def listing() -> dict[str, str]:
@@ -23,11 +66,29 @@ def _first_line(path: Path) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def main() -> None:
-    """Prints the list."""
-    for name, line in listing().items():
-        print(f"{name}\n    {line}\n    python -m studies.{name} --help\n")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the list, or write a new study; 2 for other arguments."""
+    match list(sys.argv[1:] if arguments is None else arguments):
+        case []:
+            for name, line in listing().items():
+                print(f"{name}\n    {line}\n    python -m studies.{name} --help\n")
+            print("A study of your own to begin with: python -m studies new NAME")
+        case ["new", name]:
+            try:
+                study, test = write(name)
+            except ValueError as error:
+                print(error, file=sys.stderr)
+                return 2
+            print(f"{study} asks one question; run it: python {study}")
+            print(f"{test} tests it: python -m pytest {test}")
+        case ["-h" | "--help"]:
+            print("python -m studies            list the studies")
+            print("python -m studies new NAME   write NAME.py, a study of your own, and its test")
+        case other:
+            print(f"unknown arguments {other}: nothing, or: new NAME", file=sys.stderr)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

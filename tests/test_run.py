@@ -292,7 +292,9 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text('"""No study."""')
     monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
-    runpy.run_module("studies.__main__", run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["studies"])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_module("studies.__main__", run_name="__main__")
     shown = capsys.readouterr().out
     assert [line.strip() for line in shown.splitlines() if line] == [
         "asks",
@@ -301,6 +303,7 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
         "bare",
         "Told by its steps.",
         "python -m studies.bare --help",
+        "A study of your own to begin with: python -m studies new NAME",
     ]
 
 

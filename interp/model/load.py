@@ -77,15 +77,13 @@ def load(
         dtype: A torch dtype, or `float32`, `bfloat16` or `float16`. Defaults to bfloat16 on a GPU
             that has it, else float16 there, float32 on a CPU; a module in memory keeps its own.
         device_map: Passed to HuggingFace to spread a model over devices; excludes `device`.
-        quantise: `4bit` (NF4) or `8bit`: bitsandbytes quantises the weights of a model by name as
-            they are read. `8bit` keeps no outliers apart (threshold 0), since with outliers what
-            one text gives depends on the texts beside it.
-        weights: `trained`, or `random` for the same architecture and tokenizer with weights as they
-            are before training: what a reading owes to the texts alone, as a control. A name after
-            `random:` asks for them as well.
+        quantise: `4bit` (NF4) or `8bit`: bitsandbytes quantises weights as they are read. `8bit`
+            has threshold 0: with outliers apart, a text's activations depend on its batch.
+        weights: `trained`, or `random` for weights as they are before training, as a control; a
+            name after `random:` asks for them as well.
         seed: Of random weights, 0 by default.
-        fold: Fold and centre the weights (TransformerLens's compatibility mode) to reproduce
-            HookedTransformer's numbers. Costs memory, and moves residuals and bfloat16 logits.
+        fold: Fold and centre the weights (compatibility mode) to reproduce HookedTransformer's
+            numbers. Costs memory, and moves residuals and bfloat16 logits.
         check: Refuse a model whose hook points break an identity that their names promise.
 
     Raises:
@@ -96,24 +94,19 @@ def load(
     """
     if isinstance(model, str) and model.startswith(UNTRAINED):
         model, weights = model.removeprefix(UNTRAINED), "random"
-    dtype = _dtype(dtype)
     _check_arguments(model, tokenizer, revision, device, device_map, quantise, weights, seed)
-    check_quantise(quantise, random=weights == "random")
+    dtype = _dtype(dtype)
     if isinstance(model, PreTrainedModel):
         hf, own, origin = _from_memory(model, tokenizer, device, dtype)
     else:
-        where = device if device is not None or device_map is not None else _default_device()
-        dtype = dtype or _default_dtype(where)
         random_seed = seed or 0 if weights == "random" else None
-        placed = _How(revision, where, dtype, device_map, random_seed, quantise)
-        hf, own, origin = _from_name(true_name(str(model)), tokenizer, placed)
-    bridge = _boot(_text_part(hf), own)
-    if fold:
-        bridge.enable_compatibility_mode()
+        how = _How.of(revision, device, dtype, device_map, random_seed, quantise)
+        hf, own, origin, dtype = *_from_name(true_name(str(model)), tokenizer, how), how.dtype
+    bridge = _boot(_text_part(hf), own, fold=fold)
     bridge.interp_origin = origin
     bridge.interp_source = source(bridge)
-    how = {"dtype": dtype, "device_map": device_map, "quantise": quantise, "fold": fold}
-    bridge.interp_loader = _again(model, origin, tokenizer, device, how)
+    again = {"dtype": dtype, "device_map": device_map, "quantise": quantise, "fold": fold}
+    bridge.interp_loader = _again(model, origin, tokenizer, device, again)
     if check and not (report := conformance(bridge)).passed:
         raise ConformanceError(report)
     return bridge
@@ -129,6 +122,21 @@ class _How:
     device_map: str | dict | None
     random_seed: int | None
     quantise: Bits | None
+
+    @classmethod
+    def of(
+        cls,
+        revision: str | None,
+        device: Placement | None,
+        dtype: torch.dtype | None,
+        device_map: str | dict | None,
+        random_seed: int | None,
+        quantise: Bits | None,
+    ) -> "_How":
+        """With the defaults of this machine."""
+        where = device if device is not None or device_map is not None else _default_device()
+        dtype = dtype or _default_dtype(where)
+        return cls(revision, where, dtype, device_map, random_seed, quantise)
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -170,6 +178,7 @@ def _check_arguments(
         raise refusal(model)
     else:
         check_name(model, revision=revision)
+    check_quantise(quantise, random=weights == "random")
 
 
 def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Path:
@@ -386,7 +395,9 @@ def _text_part(hf: PreTrainedModel) -> PreTrainedModel:
     return text
 
 
-def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> TransformerBridge:
+def _boot(
+    hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, fold: bool
+) -> TransformerBridge:
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is not a fast tokenizer; offsets need one (use_fast=True)"
@@ -406,4 +417,6 @@ def _boot(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Transforme
         raise ValueError(f"a {type(hf).__name__} like this cannot be wrapped: {error}") from error
     bridge.cfg.default_prepend_bos = bridge.cfg.tokenizer_prepends_bos
     bridge.tokenizer.padding_side = "right"
+    if fold:
+        bridge.enable_compatibility_mode()
     return bridge

@@ -46,6 +46,20 @@ class Direction:
     stability: float
     """Mean cosine between the training folds' directions; they share most of their rows."""
 
+    def apply(self, activations: Arraylike) -> Float[np.ndarray, " n"]:
+        """How far rows [n, d] lie past the threshold, towards the second class. Raises ValueError
+        for rows of another width."""
+        rows = finite_rows(activations)
+        if rows.shape[1] != len(self.direction):
+            raise ValueError(
+                f"rows have width {rows.shape[1]}, the direction {len(self.direction)}"
+            )
+        return rows @ self.direction - self.threshold
+
+    def predict(self, activations: Arraylike) -> Shaped[np.ndarray, " n"]:
+        """Class of each row [n, d]; raises as `apply`."""
+        return np.asarray(self.classes)[(self.apply(activations) > 0).astype(int)]
+
 
 def concept_direction(
     activations: Arraylike,

@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+import plotly.graph_objects as go
+from jaxtyping import Bool, Float, Int, Shaped
 
 from interp.probes.cells import CellScores
 from interp.probes.design import Cell, Design
@@ -62,6 +63,31 @@ class ProbeGrid:
     """Rows used of each cell."""
     rows_given: Int[np.ndarray, " cells"]
     """Rows of each cell before sampling."""
+
+    def best(self) -> tuple[int, int]:
+        """Block and cell whose score stands out most from its null. Raises ValueError where none
+        has a test."""
+        block, cell = self.test.best()
+        return block, cell
+
+    def survives(self, level: float = 0.05) -> Bool[np.ndarray, "blocks cells"]:
+        """Cells whose score survives correction over the grid (max-T)."""
+        return self.test.survives(level)
+
+    def plot(self, title: str = "Held-out score of linear probes") -> go.Figure:
+        """The scores as a heatmap of blocks by cells, surviving cells dotted."""
+        from interp.plots import heatmap
+
+        return heatmap(
+            self.score,
+            row_labels=self.blocks,
+            column_labels=self.cells,
+            title=title,
+            colour_label="balanced accuracy" if self.kind == "classes" else "R2",
+            reference={"chance": self.chance},
+            survivors=self.survives() if self.test.floor <= 0.05 else None,
+            status=self.status,
+        )
 
     def table(self) -> pd.DataFrame:
         """One row per block and cell, blocks in reading order."""

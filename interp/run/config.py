@@ -26,6 +26,7 @@ class RunConfig:
     """Workers of the Ray cluster; by default one for each GPU, or as many as the CPUs allow."""
 
     def __post_init__(self):
+        object.__setattr__(self, "runs", Path(self.runs))  # from Python often a string
         self.require_at_least(batch_size=1)
         if self.workers is not None and (self.workers < 1 or self.executor != "ray"):
             raise ValueError(

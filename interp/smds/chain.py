@@ -27,19 +27,8 @@ PARTS = {"halves": (2, 6), "thirds": (3, 9)}
 
 @dataclass(frozen=True)
 class ChainTest(RivalTest):
-    """One position's depths, held to what else than an order would bring neighbours together."""
-
-    share: Float[np.ndarray, " depth"]
-    """Part of the squared distances of category means along the line of ranks; a lookup table has
-    1 / (categories - 1)."""
-
-    def largest_p(self) -> Float[np.ndarray, " depth"]:
-        """At each depth the largest p over the rivals."""
-        return np.max(list(self.p.values()), axis=0)
-
-    def best(self) -> int:
-        """The depth whose largest p is least."""
-        return int(np.argmin(self.largest_p()))
+    """One position's depths, held to what else than an order would bring neighbours together. The
+    share is that along the line of ranks; a lookup table has 1 / (categories - 1)."""
 
 
 def chain_test(

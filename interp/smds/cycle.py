@@ -50,26 +50,48 @@ class RivalTest:
     """By rival, the p of refusing it at each depth, family-wise over depths."""
     floor: Mapping[str, float]
     """By rival, the least p that so few categories or so many draws allow."""
+    share: Float[np.ndarray, " depth"]
+    """Part of the squared distances of category means that lies in the claimed geometry."""
+
+    def largest_p(self) -> Float[np.ndarray, " depth"]:
+        """At each depth the largest p over the rivals."""
+        return np.max(list(self.p.values()), axis=0)
+
+    def best(self) -> int:
+        """The depth whose largest p is least."""
+        return int(np.argmin(self.largest_p()))
+
+    def tests(self, depth: int) -> dict[str, tuple[float, float]]:
+        """By rival, p and floor at one depth, as a finding takes them."""
+        return {name: (float(p[depth]), self.floor[name]) for name, p in self.p.items()}
 
 
 @dataclass(frozen=True)
 class CycleTest(RivalTest):
-    """One position's depths, held to what else than a circle would bring neighbours together."""
+    """One position's depths, held to what else than a circle would bring neighbours together. The
+    share is that in the circle's plane; a lookup table has 2 / (categories - 1)."""
 
     closed: Float[np.ndarray, " depth"]
     """Largest p of closeness over all breaks of the cycle: whether it is open nowhere."""
-    share: Float[np.ndarray, " depth"]
-    """Part of the squared distances of category means that lies in the circle's plane; a lookup
-    table has 2 / (categories - 1)."""
     whitened: Bool[np.ndarray, " depth"]
     """Whether rows vary within categories, so that their covariance was divided out."""
     grams: tuple[CategoryGram, ...]
     """The Gram matrices tested."""
 
+    @property
+    def circle(self) -> RivalTest:
+        """The test of a circle: all rivals."""
+        return RivalTest(self.depths, self.p, self.floor, self.share)
+
+    @property
+    def neighbours(self) -> RivalTest:
+        """The test of neighbours that are alike: single rivals, no compounds."""
+        p = {name: values for name, values in self.p.items() if not _is_compound(name)}
+        return RivalTest(self.depths, p, self.floor, self.share)
+
     def largest_p(self, *, circle: bool = False) -> Float[np.ndarray, " depth"]:
         """At each depth the largest p over the single rivals, with `circle` over compounds too."""
-        names = [name for name in self.p if circle or not name.startswith("one axis beside")]
-        return np.max([self.p[name] for name in names], axis=0)
+        return (self.circle if circle else self.neighbours).largest_p()
 
     def best(self, *, circle: bool = False) -> int:
         """The depth whose largest p is least."""
@@ -82,8 +104,8 @@ class CycleTest(RivalTest):
     def standing(self, level: float = 0.05, *, circle: bool = False) -> tuple[str, ...]:
         """Rivals that are not refused at the best depth."""
         depth = self.best(circle=circle)
-        names = [name for name in self.p if circle or not name.startswith("one axis beside")]
-        return tuple(name for name in names if not self.p[name][depth] <= level)
+        tests = (self.circle if circle else self.neighbours).tests(depth)
+        return tuple(name for name, (p, _) in tests.items() if not p <= level)
 
 
 def cycle_test(
@@ -223,6 +245,10 @@ def family_p(statistics: Sequence[Float[np.ndarray, " draw"]]) -> Float[np.ndarr
     # ties are decided against the claim, within the same rounding
     p = np.mean(largest[:, None] >= studentised[0] - 1e-9, axis=0)
     return np.where(varies, p, 1.0)
+
+
+def _is_compound(name: str) -> bool:
+    return name.startswith("one axis beside")
 
 
 def _arc(name: str) -> str | None:
