@@ -150,7 +150,7 @@ def test_a_readout_scores_texts_and_gives_a_vector_to_steer_with():
     readouts = fit([(2, X), (5, 2 * X)], positive, _concepts(positive))
     vector = readouts.vector("concept 1", 5)
     np.testing.assert_array_equal(vector, readouts.vectors[1, 1])
-    scores = readouts.score(5, X[:3])
+    scores = readouts.apply(X[:3], 5)
     assert scores.shape == (3, 4)
     np.testing.assert_allclose(scores[:, 1], X[:3].astype(np.float64) @ vector, rtol=1e-6)
     table = readouts.table()
@@ -158,12 +158,14 @@ def test_a_readout_scores_texts_and_gives_a_vector_to_steer_with():
     assert table.concept.tolist() == _concepts(positive) * 2
     np.testing.assert_array_equal(table.norm, readouts.norms.ravel())
     assert table.positives.tolist() == positive.sum(axis=1).tolist() * 2
+    cosines = readouts.plot(2, label="first").data[0]["z"]
+    np.testing.assert_array_equal(cosines, readouts.at(2) @ readouts.at(2).T)
     gone = replace(readouts, status=np.array([[OK] * 4, [OK, "gone", OK, OK]]))
     for refused, message in (
         (lambda: readouts.vector("joy", 5), "concept 'joy' is none of concept 0, concept 1"),
         (lambda: readouts.vector("concept 1", 3), r"block 3 has no vectors; there are \[2, 5\]"),
         (lambda: gone.vector("concept 1", 5), "'concept 1' has no vector at block 5: gone"),
-        (lambda: readouts.score(5, X[:, :3]), "for vectors of width 32"),
+        (lambda: readouts.apply(X[:, :3], 5), "for vectors of width 32"),
     ):
         with pytest.raises(ValueError, match=message):
             refused()
@@ -287,6 +289,12 @@ def test_a_grid_holds_every_block_and_corrects_over_all_of_them():
     np.testing.assert_array_equal(table.auroc, grid.auroc.ravel())
     np.testing.assert_array_equal(table.auroc_high, grid.interval[..., 1].ravel())
     assert set(table.status) == {OK}
+    words = held_out(blocks[3], positive, scenario, n_permutations=1)
+    drawn = grid.plot(surface=words, row_labels=["early", "late"]).data
+    np.testing.assert_array_equal(drawn[0]["z"], np.vstack([words.auroc, grid.auroc]))
+    dots = next(trace for trace in drawn if trace["name"] == "survives max-T correction at 5 %")
+    assert list(dots["y"]) == [2] * 4  # the words have no test of their own
+    assert grid.plot().layout.yaxis.ticktext == ("block 3", "block 8")
     with pytest.raises(ValueError, match="no block is given; a grid needs at least 1"):
         held_out_grid({}, positive, scenario, names)
     with pytest.raises(ValueError, match="3 concepts for 4 rows"):

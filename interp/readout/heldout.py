@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, Shaped
 
 from interp.arrays import Arraylike, indicator
@@ -77,13 +78,49 @@ class HeldOutGrid:
         """`ok`, or why the AUROC, or its interval, is undefined."""
         return np.array([row.status for row in self.rows])
 
-    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "blocks concepts"]:
-        """Cells significant at family-wise error rate `alpha`.
+    def survives(self, level: float = 0.05) -> Bool[np.ndarray, "blocks concepts"]:
+        """Cells whose AUROC survives correction over the grid (max-T).
 
         Raises:
-            ValueError: `alpha` is below what this many permutations can reach.
+            ValueError: `level` is below what this many permutations can reach.
         """
-        return self.test.survives(alpha)
+        return self.test.survives(level)
+
+    def plot(
+        self,
+        title: str = "AUROC on scenarios that were never fitted",
+        *,
+        row_labels: Sequence[str] | None = None,
+        surface: HeldOut | None = None,
+    ) -> go.Figure:
+        """AUROC as a heatmap of blocks by concepts, surviving cells dotted.
+
+        Args:
+            title: Title of the figure.
+            row_labels: Names of the blocks, by default their numbers.
+            surface: Scores on a bag of the texts' words, which become the lowest row.
+        """
+        from interp.plots import heatmap
+
+        labels = [f"block {block}" for block in self.blocks] if row_labels is None else row_labels
+        below = [] if surface is None else [surface]
+        values = np.stack([*(row.auroc for row in below), *self.auroc])
+        survivors = np.zeros(values.shape, dtype=bool)
+        survivors[len(below) :] = self.survives()
+        return heatmap(
+            values,
+            row_labels=[*("bag of words" for _ in below), *labels],
+            column_labels=self.concepts,
+            title=title,
+            colour_label="AUROC",
+            row_title="depth",
+            reference={"chance": 0.5},
+            zmin=min(0.5, float(np.nanmin(values))),
+            zmax=1,
+            survivors=survivors,
+            survivors_label="survives max-T correction at 5 %",
+            status=np.stack([*(np.array(row.status) for row in below), *self.status]),
+        )
 
     def table(self) -> pd.DataFrame:
         """A row for every block and concept."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from jaxtyping import Float, Int, Shaped
 
 from interp.arrays import Arraylike, coordinate_rounding, indicator
@@ -64,8 +65,8 @@ class Readouts:
             raise ValueError(f"concept {concept!r} has no vector at block {block}: {status}")
         return vector
 
-    def score(
-        self, block: int, X: Float[np.ndarray, "texts d"]
+    def apply(
+        self, X: Float[np.ndarray, "texts d"], block: int
     ) -> Float[np.ndarray, "texts concepts"]:
         """Projections of texts' activations on the vectors of a block, in units of the residual
         stream, as float64.
@@ -79,6 +80,26 @@ class Readouts:
                 f"activations of shape {X.shape} for vectors of width {vectors.shape[1]}"
             )
         return X.astype(np.float64) @ vectors.T
+
+    def plot(self, block: int, *, label: str | None = None) -> go.Figure:
+        """Cosines between the vectors of a block, as a heatmap; `label` names the block.
+
+        Raises:
+            ValueError: a block without vectors.
+        """
+        from interp.plots import heatmap
+
+        units = self.at(block)
+        return heatmap(
+            units @ units.T,
+            row_labels=self.concepts,
+            column_labels=self.concepts,
+            title=f"Cosine between concepts' vectors, {label or f'block {block}'}",
+            colour_label="cosine",
+            midpoint=0,
+            zmin=-1,
+            zmax=1,
+        )
 
     def table(self) -> pd.DataFrame:
         """A row for every block and concept."""

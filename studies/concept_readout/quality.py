@@ -6,7 +6,6 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp import study
-from interp.plots import heatmap
 from interp.readout import (
     Assessment,
     block_quality,
@@ -52,24 +51,15 @@ def mlp_output(model: TransformerBridge, block: int) -> Float[np.ndarray, "d_mlp
 def neighbours(subject: study.Subject, corpus: Corpus) -> study.Part:
     """How do the concepts' vectors lie to one another?"""
     fitted = subject.ask(fit_vectors)
-    figures = []
-    for block, label in zip(fitted.readouts.blocks, fitted.readings.targets.labels, strict=True):
-        units = fitted.readouts.at(block)
-        figure = heatmap(
-            units @ units.T,
-            row_labels=corpus.concepts,
-            column_labels=corpus.concepts,
-            title=f"Cosine between concepts' vectors, {label}",
-            colour_label="cosine",
-            midpoint=0,
-            zmin=-1,
-            zmax=1,
-        )
-        caption = (
+    unrelated = -1 / (len(corpus.concepts) - 1)
+    figures = [
+        Figure(
+            fitted.readouts.plot(block, label=label),
             "Each vector is contrasted with all other concepts' texts, so that unrelated "
-            f"concepts lie at about {-1 / (len(units) - 1):.2f}, not at 0."
+            f"concepts lie at about {unrelated:.2f}, not at 0.",
         )
-        figures.append(Figure(figure, caption))
+        for block, label in zip(fitted.readouts.blocks, fitted.readings.targets.labels, strict=True)
+    ]
     return study.Part(sections=[Section(f"{subject.name}: how concepts lie", figures)])
 
 

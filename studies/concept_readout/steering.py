@@ -105,7 +105,7 @@ def steer_by_vectors(subject: study.Subject, corpus: Corpus) -> Steered:
     block = fitted.block
     units = fitted.readouts.at(block).astype(np.float64)
     X = fitted.readings.residual(block)
-    unit = float(fitted.readouts.score(block, X).std(axis=0).mean())
+    unit = float(fitted.readouts.apply(X, block).std(axis=0).mean())
     random = rng.standard_normal((config.directions, units.shape[1]))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     labels = dealt_labels(corpus.positive, corpus.scenario, config.directions, rng=rng)

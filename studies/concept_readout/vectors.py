@@ -21,7 +21,6 @@ from interp import study
 from interp.claims import Claim, description, finding
 from interp.extract import last_token
 from interp.model import resid_post, z
-from interp.plots import heatmap
 from interp.readout import (
     Choice,
     HeldOut,
@@ -249,25 +248,9 @@ def _stable(fitted: Vectors) -> Claim:
 
 
 def _auroc(fitted: Vectors) -> Figure:
-    grid, surface = fitted.grid, fitted.surface
-    values = np.vstack([surface.auroc, grid.auroc])
-    survivors = grid.survives()
-    figure = heatmap(
-        values,
-        row_labels=["bag of words", *fitted.readings.targets.labels],
-        column_labels=grid.concepts,
-        title="AUROC on scenarios that were never fitted",
-        colour_label="AUROC",
-        row_title="depth",
-        reference={"chance": 0.5},
-        zmin=min(0.5, float(np.nanmin(values))),
-        zmax=1,
-        survivors=np.vstack([np.zeros_like(survivors[:1]), survivors]),
-        survivors_label="survives max-T correction at 5 %",
-        status=np.vstack([surface.status, grid.status]),
-    )
+    labels = fitted.readings.targets.labels
     return Figure(
-        figure,
+        fitted.grid.plot(row_labels=labels, surface=fitted.surface),
         "Every scenario is left out in turn, vectors are fitted on the others, and its texts are "
         "projected. A story is a scenario of its own. The null deals labels anew within scenarios. "
         "The lowest row is the same test on counts of words: what shows above it is more than the "
