@@ -311,7 +311,8 @@ class Study:
             for name, asked in outcome.parts.items()
         }
         if any(rows.values()):
-            body = [*body, Table(pd.DataFrame(rows), "The models.")]
+            side_by_side = pd.DataFrame(rows).rename_axis("")  # not "index"
+            body = [*body, Table(side_by_side, "The models.")]
         failures = [Section(f"{name} failed", [error]) for name, error in outcome.failed.items()]
         each = [
             section for asked in outcome.parts.values() for p in asked for section in p.sections

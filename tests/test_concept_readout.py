@@ -10,18 +10,17 @@ from browser import needs_browser, visit
 from gguf import GGUFReader
 from tiny_models import FAMILIES, tiny_hf, tiny_pair, tiny_tokenizer
 
-from interp.claims import judged as corrected
-from interp.extract import Stores
+from interp import study
+from interp.claims import judged
 from interp.intervene import steer
 from interp.model import resid_post
 from interp.readout import load_concept, load_control_vector, load_quality, load_readouts
 from interp.run import Run, parse
-from studies.concept_readout.__main__ import Config, export, main
-from studies.concept_readout.activations import read
+from studies.concept_readout.__main__ import STUDY, Config
 from studies.concept_readout.corpus import read_corpus
-from studies.concept_readout.findings import claims
-from studies.concept_readout.judging import judge
-from studies.concept_readout.steering import DOSES, Settings, _dealt_labels, run_steering
+from studies.concept_readout.quality import export
+from studies.concept_readout.steering import DOSES, Steered, acting, steer_by_vectors
+from studies.concept_readout.vectors import Vectors, fit_vectors
 
 WORDS = {
     "born": "sun fire soup coat",
@@ -52,18 +51,24 @@ def folders(tmp_path_factory):
     return _write(tmp_path_factory.mktemp("texts"))
 
 
+def _subject(bridge, folders, store, **options):
+    """A subject whose model is given."""
+    config = Config(permutations=40, store=store, **options)
+    corpus = read_corpus(*folders)
+    subject = study.Subject("m", 1, config, corpus, Run("concept_readout", config))
+    subject.model = bridge
+    return subject
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exported_vectors_equal_plain_pytorch(family, folders, tmp_path):
     """Mean differences of HuggingFace's hidden states, one unpadded text at a time."""
     bridge, hf = tiny_pair(family)
-    corpus, blocks = read_corpus(*folders), (0, 1)
-    readings = read(bridge, corpus, blocks, stores=Stores(tmp_path))
-    judged = judge(
-        family, bridge, corpus, readings, (33.0, 67.0),
-        minimum=1, permutations=40, seed=0, report=True,
-    )  # fmt: skip
-    export(tmp_path / "export", judged, family)
-    states = []
+    blocks = (0, 1)
+    subject = _subject(bridge, folders, tmp_path, target_layers=blocks, batch_size=16)
+    subject.run.path = tmp_path
+    subject.ask(export)
+    corpus, states = subject.texts, []
     with torch.no_grad():
         for text in corpus.texts:
             ids = tiny_tokenizer(family)(text, return_tensors="pt")["input_ids"]
@@ -106,14 +111,23 @@ def test_steering_by_a_planted_vector_moves_its_logit_monotonically(family):
     assert (np.diff(found) > 0).all()
 
 
-def _judged(bridge, folders, depths, store):
-    """Vectors at the given blocks, by their depth in percent."""
-    corpus = read_corpus(*folders)
-    readings = read(bridge, corpus, tuple(depths), stores=Stores(store))
-    return judge(
-        "m", bridge, corpus, readings, tuple(depths.values()),
-        minimum=1, permutations=40, seed=0, report=False,
-    )  # fmt: skip
+def _steered(subject, block, planted=None, **options) -> tuple[Vectors, Steered, study.Part]:
+    """Vectors used at `block`, perhaps with others in place of those that were fitted."""
+    fitted = subject.ask(fit_vectors)
+    readouts = fitted.readouts
+    fitted = dataclasses.replace(
+        fitted,
+        readouts=readouts if planted is None else dataclasses.replace(readouts, vectors=planted),
+        choice=dataclasses.replace(fitted.choice, block=block),
+    )
+    config = dataclasses.replace(subject.config, **options)
+    other = dataclasses.replace(subject, config=config, _answers={fit_vectors: fitted})
+    other.model = subject.model
+    return fitted, other.ask(steer_by_vectors), other.ask(acting)
+
+
+def _claim(part, beginning):
+    return next(claim for claim in part.claims if claim.statement.startswith(beginning))
 
 
 # --- planted concepts ----------------------------------------------------------------------------
@@ -122,26 +136,20 @@ def _judged(bridge, folders, depths, store):
 def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
     """The readout of one concept is replaced by its word's own unembedding column."""
     bridge, _ = tiny_pair("qwen3")
-    judged = _judged(bridge, folders, {1: 67.0, 2: 100.0}, tmp_path)
-    planted = judged.readouts.vectors.copy()
+    subject = _subject(bridge, folders, tmp_path, target_layers=(1, 2), seed=0)
+    planted = subject.ask(fit_vectors).readouts.vectors.copy()
     word = bridge.tokenizer("a party")["input_ids"][len(bridge.tokenizer("a")["input_ids"])]
     column = (bridge.W_U[:, word] - bridge.W_U.mean(dim=1)).detach().numpy()
     planted[1, 2] = column / np.linalg.norm(column)
-    judged = dataclasses.replace(
-        judged,
-        readouts=dataclasses.replace(judged.readouts, vectors=planted),
-        choice=dataclasses.replace(judged.choice, block=2),
-    )
-    steered = run_steering(bridge, judged, Settings(directions=60, rows=32, seed=0))
+    _, steered, part = _steered(subject, 2, planted, directions=60)
     assert steered.words[2] == " party" and not steered.ambiguous
-    assert steered.read_block is None and steered.readout is None
+    assert steered.downstream is None
     assert steered.word.test.p[2] == steered.word.test.floor
     assert steered.word.slope[2] > 0 and steered.word.monotone[2]
     assert steered.logprob.shape == (3, len(DOSES))
-    made = {claim.statement: claim for claim in claims(judged, steered)}
-    downstream = next(c for s, c in made.items() if s.startswith("What the next blocks"))
-    assert corrected([downstream])[0].verdict == "not testable here"
-    own = next(c for s, c in made.items() if s.startswith("Steering along"))
+    downstream = _claim(part, "What the next blocks")
+    assert judged([downstream])[0].verdict == "not testable here"
+    own = _claim(part, "Steering along")
     # the one planted vector raises its word; the exchange is over three concepts
     assert own.estimate is not None and own.estimate > 0
 
@@ -149,31 +157,22 @@ def test_a_vector_that_writes_its_word_is_found_to_act(folders, tmp_path):
 def test_dealt_labels_are_read_out_along_their_own_vectors(folders, tmp_path):
     """Any difference of means raises its own readout downstream: that is the null."""
     bridge, _ = tiny_pair("qwen3")
-    judged = _judged(bridge, folders, {0: 33.0, 1: 67.0}, tmp_path)
-    judged = dataclasses.replace(judged, choice=dataclasses.replace(judged.choice, block=0))
-    labels = _dealt_labels(judged, 30, np.random.default_rng(0))
-    scenario, positive = judged.corpus.scenario, judged.corpus.positive
-    for name in np.unique(scenario):
-        rows = scenario == name
-        counts = set(positive[:, rows].sum(axis=1))
-        assert set(labels[:, rows].sum(axis=1)) <= counts
-    steered = run_steering(bridge, judged, Settings(directions=40, rows=50, seed=0))
-    assert steered.dealt_own is not None and steered.dealt_own.shape == (40,)
-    made = next(c for c in claims(judged, steered) if c.statement.startswith("What the next"))
+    subject = _subject(bridge, folders, tmp_path, target_layers=(0, 1), seed=0)
+    _, steered, part = _steered(subject, 0, directions=40, rows=50)
+    assert steered.downstream is not None and steered.downstream.block == 1
+    assert steered.downstream.dealt_own.shape == (40,)
     # concepts that a random model has none of do no more than those that do not exist
-    assert corrected([made])[0].verdict == "undecided"
+    assert judged([_claim(part, "What the next")])[0].verdict == "undecided"
 
 
 def test_how_many_directions_share_a_pass_changes_nothing(folders, tmp_path):
     bridge, _ = tiny_pair("gemma3")
-    judged = _judged(bridge, folders, {0: 33.0, 1: 67.0}, tmp_path)
-    judged = dataclasses.replace(judged, choice=dataclasses.replace(judged.choice, block=0))
-    many, few = (
-        run_steering(bridge, judged, Settings(directions=40, rows=rows, seed=0)) for rows in (50, 7)
-    )
+    subject = _subject(bridge, folders, tmp_path, target_layers=(0, 1), seed=0)
+    many, few = (_steered(subject, 0, directions=40, rows=rows)[1] for rows in (50, 7))
     np.testing.assert_allclose(many.logprob, few.logprob, atol=1e-5)
-    assert many.readout is not None and few.readout is not None
-    np.testing.assert_allclose(many.readout.slope, few.readout.slope, atol=1e-4)
+    assert many.downstream is not None and few.downstream is not None
+    slopes = many.downstream.readout.slope, few.downstream.readout.slope
+    np.testing.assert_allclose(*slopes, atol=1e-4)
     np.testing.assert_allclose(many.loss, few.loss, atol=1e-5)
     assert many.samples == few.samples
 
@@ -195,7 +194,7 @@ def config(folders, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(config):
-    return main(config)
+    return STUDY.run(config).report
 
 
 def test_a_run_leaves_claims_tables_exports_report_and_manifest(report, config):
@@ -206,7 +205,7 @@ def test_a_run_leaves_claims_tables_exports_report_and_manifest(report, config):
     cells = run.table("cells-1")
     assert len(cells) == 2 * 3 and {"auroc", "auroc_low", "p_family", "neuron"} <= set(cells)
     assert load_readouts(report.parent / "export").concepts == ("born", "chess", "party")
-    assert run.manifest["recorded"]["corpus"]
+    assert run.manifest["recorded"]["texts"]
 
 
 @needs_browser
@@ -222,7 +221,7 @@ def test_a_second_run_finds_the_same_and_overwrites_no_export(report, config, tm
     chosen = dataclasses.replace(
         config, output=tmp_path / "out", directions=0, quality_report=False
     )
-    again = main(chosen)
+    again = STUDY.run(chosen).report
     first, second = (
         {c["statement"]: c for c in json.loads((p.parent / "results.json").read_text())["claims"]}
         for p in (report, again)
@@ -230,8 +229,8 @@ def test_a_second_run_finds_the_same_and_overwrites_no_export(report, config, tm
     assert set(second) < set(first) and all(second[s] == first[s] for s in second)
     assert not (tmp_path / "out" / "quality.json").exists()
     with pytest.raises(ValueError, match="already holds an export"):
-        main(chosen)
-    main(dataclasses.replace(chosen, overwrite=True))
+        STUDY.run(chosen)
+    STUDY.run(dataclasses.replace(chosen, overwrite=True))
 
 
 def test_bad_input_is_refused_before_a_model_is_loaded(config, tmp_path):
@@ -242,9 +241,9 @@ def test_bad_input_is_refused_before_a_model_is_loaded(config, tmp_path):
         ({"target_layers": (-1,)}, "block -1 is negative"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
-            main(dataclasses.replace(absent, **change))
+            STUDY.run(dataclasses.replace(absent, **change))
     with pytest.raises(ValueError, match="target block 7; this model has blocks 0 to 2"):
-        main(dataclasses.replace(config, target_layers=(7,)))
+        STUDY.run(dataclasses.replace(config, target_layers=(7,)))
     for change, message in (
         ({"directions": 5}, "directions = 5; a 5 % test needs at least 40, or 0"),
         ({"permutations": 5}, "permutations = 5; it must be at least 40"),
@@ -255,8 +254,8 @@ def test_bad_input_is_refused_before_a_model_is_loaded(config, tmp_path):
 
 
 def test_long_texts_are_counted_and_named(config):
-    run = Run.open(main(dataclasses.replace(config, max_length=12, directions=0)).parent)
-    page = (run.path / "report.html").read_text()
+    outcome = STUDY.run(dataclasses.replace(config, max_length=12, directions=0))
+    page = outcome.report.read_text()
     assert "texts were longer than 12 tokens and were cut: paired/day 0/" in page
 
 

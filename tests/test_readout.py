@@ -1,6 +1,7 @@
 """Concept readout vectors: equal to plain computations, found where planted, silent on noise."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,19 +17,24 @@ from sklearn.metrics import roc_auc_score
 from interp.arrays import centred_gram
 from interp.readout import (
     OK,
+    Assessment,
     Regression,
     block_quality,
+    check_export,
     choose_block,
     concept_of,
+    dealt_labels,
     effects,
     file_stem,
     fit,
     held_out,
+    held_out_grid,
     load_concept,
     load_control_vector,
     load_quality,
     load_readouts,
     middle_block,
+    plan_blocks,
     rank_heads,
     save_concepts,
     save_control_vectors,
@@ -74,6 +80,39 @@ def _fitted(X, positive, **options):
     return fit([(0, X)], positive, _concepts(positive), **options)
 
 
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def test_blocks_by_default_are_those_nearest_five_depths():
+    targets = plan_blocks(None, 30, [True] * 30)
+    # the output of block b has b + 1 blocks behind it: 8, 15, 18, 23 and 27 of 30
+    assert targets.blocks == (7, 14, 17, 22, 26)
+    assert "25, 50, 60, 75, 90 % of the depth" in targets.notices[0]
+    assert "block 14: 50 % of the depth" in targets.notices
+    for n_layers in (1, 2, 3, 12, 80):
+        ends = np.take(plan_blocks(None, n_layers, [True] * n_layers).blocks, (0, -1))
+        for percent, block in zip((25, 90), ends, strict=True):
+            gaps = [abs(100 * (b + 1) / n_layers - percent) for b in range(n_layers)]
+            assert gaps[block] == pytest.approx(min(gaps))
+
+
+def test_target_blocks_are_checked_and_said():
+    targets = plan_blocks([2, 0, 2], 3, [True, True, False])
+    assert targets.blocks == (0, 2) and targets.depths == pytest.approx((100 / 3, 100))
+    assert targets.notices == (
+        "block 0: 33 % of the depth",
+        "block 2: 100 % of the depth",
+        "blocks asked for more than once, read once: [2]",
+        "block 2 has no attention: no heads to rank",
+    )
+    for block in (3, -1):
+        with pytest.raises(ValueError, match=f"target block {block}; this model has blocks 0 to 2"):
+            plan_blocks([block], 3, [True] * 3)
+    with pytest.raises(ValueError, match="told of 2 blocks out of 3"):
+        plan_blocks(None, 3, [True] * 2)
+    assert targets.labels == ("block 0 (33 %)", "block 2 (100 %)")
+
+
 # --- vectors -------------------------------------------------------------------------------------
 
 
@@ -103,6 +142,33 @@ def test_a_text_of_two_concepts_is_a_negative_of_neither():
     ):
         unit = np.array(expected) / np.linalg.norm(expected)
         np.testing.assert_allclose(found.vectors[0, k], unit, atol=1e-7)
+
+
+def test_a_readout_scores_texts_and_gives_a_vector_to_steer_with():
+    positive, _ = _corpus()
+    X, _ = _planted(positive)
+    readouts = fit([(2, X), (5, 2 * X)], positive, _concepts(positive))
+    vector = readouts.vector("concept 1", 5)
+    np.testing.assert_array_equal(vector, readouts.vectors[1, 1])
+    scores = readouts.apply(X[:3], 5)
+    assert scores.shape == (3, 4)
+    np.testing.assert_allclose(scores[:, 1], X[:3].astype(np.float64) @ vector, rtol=1e-6)
+    table = readouts.table()
+    assert table.block.tolist() == [2] * 4 + [5] * 4
+    assert table.concept.tolist() == _concepts(positive) * 2
+    np.testing.assert_array_equal(table.norm, readouts.norms.ravel())
+    assert table.positives.tolist() == positive.sum(axis=1).tolist() * 2
+    cosines = readouts.plot(2, label="first").data[0]["z"]
+    np.testing.assert_array_equal(cosines, readouts.at(2) @ readouts.at(2).T)
+    gone = replace(readouts, status=np.array([[OK] * 4, [OK, "gone", OK, OK]]))
+    for refused, message in (
+        (lambda: readouts.vector("joy", 5), "concept 'joy' is none of concept 0, concept 1"),
+        (lambda: readouts.vector("concept 1", 3), r"block 3 has no vectors; there are \[2, 5\]"),
+        (lambda: gone.vector("concept 1", 5), "'concept 1' has no vector at block 5: gone"),
+        (lambda: readouts.apply(X[:, :3], 5), "for vectors of width 32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
 
 
 def test_texts_that_are_alike_at_a_block_have_a_status_there_and_no_vector():
@@ -204,6 +270,46 @@ def test_passes_over_permutations_do_not_change_the_null(monkeypatch):
     monkeypatch.setattr("interp.readout.heldout.AT_ONCE", 2 * positive.size)
     parts = held_out(X, positive, scenario, n_permutations=9)
     np.testing.assert_array_equal(whole.null, parts.null)
+
+
+def test_a_grid_holds_every_block_and_corrects_over_all_of_them():
+    positive, scenario = _corpus()
+    blocks = {3: _planted(positive, gap=0.0)[0], 8: _planted(positive, gap=8.0, seed=1)[0]}
+    names = _concepts(positive)
+    grid = held_out_grid(blocks, positive, scenario, names, n_permutations=99, seed=2)
+    alone = [held_out(X, positive, scenario, n_permutations=99, seed=2) for X in blocks.values()]
+    np.testing.assert_array_equal(grid.auroc, [row.auroc for row in alone])
+    np.testing.assert_array_equal(grid.interval, [row.interval for row in alone])
+    joint = permutation_test(grid.auroc, np.stack([row.null for row in alone], axis=1))
+    np.testing.assert_array_equal(grid.test.p_family, joint.p_family)
+    assert (grid.test.p_family[1] >= alone[1].test.p_family).all()
+    assert grid.survives()[1].all() and not grid.survives()[0].all()
+    table = grid.table()
+    assert table.block.tolist() == [3] * 4 + [8] * 4 and table.concept.tolist() == names * 2
+    np.testing.assert_array_equal(table.auroc, grid.auroc.ravel())
+    np.testing.assert_array_equal(table.auroc_high, grid.interval[..., 1].ravel())
+    assert set(table.status) == {OK}
+    words = held_out(blocks[3], positive, scenario, n_permutations=1)
+    drawn = grid.plot(surface=words, row_labels=["early", "late"]).data
+    np.testing.assert_array_equal(drawn[0]["z"], np.vstack([words.auroc, grid.auroc]))
+    dots = next(trace for trace in drawn if trace["name"] == "survives max-T correction at 5 %")
+    assert list(dots["y"]) == [2] * 4  # the words have no test of their own
+    assert grid.plot().layout.yaxis.ticktext == ("block 3", "block 8")
+    with pytest.raises(ValueError, match="no block is given; a grid needs at least 1"):
+        held_out_grid({}, positive, scenario, names)
+    with pytest.raises(ValueError, match="3 concepts for 4 rows"):
+        held_out_grid(blocks, positive, scenario, names[:3])
+
+
+def test_dealt_labels_keep_each_scenario_s_number_of_positives():
+    positive, scenario = _corpus()
+    labels = dealt_labels(positive, scenario, 30, rng=np.random.default_rng(0))
+    assert labels.shape == (30, positive.shape[1])
+    for name in np.unique(scenario):
+        texts = scenario == name
+        counts = set(positive[:, texts].sum(axis=1))
+        assert set(labels[:, texts].sum(axis=1)) <= counts
+    assert len({tuple(label) for label in labels}) > 4  # and are not those of the concepts
 
 
 def test_planted_concepts_are_found_on_scenarios_they_were_not_fitted_on():
@@ -680,6 +786,43 @@ def test_the_middle_block():
         middle_block([])
 
 
+def test_an_assessment_holds_all_blocks_and_judges_the_middle_one():
+    positive, _ = _corpus()
+    X, _ = _planted(positive)
+    names, concepts = _names(positive), _concepts(positive)
+    readouts = fit([(b, X) for b in (1, 4, 9)], positive, concepts)
+    qualities = [
+        block_quality(readouts, b, X, positive, names, W_out=np.eye(32) if b == 4 else None)
+        for b in (1, 4, 9)
+    ]
+    z = np.random.default_rng(0).standard_normal((len(names), 2, 8))
+    heads = rank_heads([(4, z)], positive, concepts)
+    assessment = Assessment(tuple(qualities), heads)
+    assert assessment.middle is qualities[1] and assessment.triage == triage(qualities[1])
+    record = assessment.as_dict()
+    assert list(record) == ["triage", "blocks", "heads"]
+    assert record["blocks"]["9"] == qualities[2].as_dict()
+    assert record["heads"]["concept 2"] == heads[2].as_dict()
+    table = assessment.table()
+    assert table.block.tolist() == [1] * 4 + [4] * 4 + [9] * 4
+    row, quality = table.iloc[5], qualities[1].concepts[1]
+    assert (row.nearest, row.nearest_cosine) == quality.nearest[0]
+    assert quality.neurons is not None and (row.neuron, row.neuron_cosine) == quality.neurons[0]
+    assert row.lowest == ", ".join(name for name, _ in quality.lowest)
+    assert quality.regression is not None and row.r2 == quality.regression.r2
+    assert table.iloc[0].neuron == -1 and np.isnan(table.iloc[0].neuron_cosine)
+
+
+def test_a_table_of_classes_counts_and_names_them():
+    positive, _ = _corpus(n_concepts=8)
+    X, _ = _planted(positive, gap=8.0)
+    found = triage(_judged(X, positive))
+    table = found.table().set_index("class")
+    assert table.concepts["unremarkable"] == 8 and table["such as"]["fragmented"] == ""
+    assert table["such as"]["unremarkable"].split(", ")[4] == "concept 4"
+    assert list(table.index) == [name for name in found.as_dict() if name != "block"]
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -791,6 +934,27 @@ def test_a_name_too_long_for_a_file_is_refused():
         file_stem("忧" * 40)
 
 
+def test_an_export_is_not_overwritten_unasked(tmp_path):
+    check_export(tmp_path / "new" / "below")
+    assert not (tmp_path / "new").exists()  # a check leaves nothing behind
+    for name in ("used/readout.safetensors", "free/notes.txt", "file"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    check_export(tmp_path / "free")
+    with pytest.raises(ValueError, match=r"already holds an export \(readout.safetensors\)"):
+        check_export(tmp_path / "used")
+    check_export(tmp_path / "used", overwrite=True)
+    with pytest.raises(ValueError, match="file is no directory"):
+        check_export(tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="no permission to write"):
+        check_export(tmp_path / "below")
+
+
 # --- causal check --------------------------------------------------------------------------------
 
 
@@ -816,6 +980,10 @@ def test_a_planted_effect_is_found_with_its_sign_and_a_bent_one_is_not_monotone(
     assert found.slope[0] == pytest.approx(-9) and found.test.p_family[0] <= 0.02
     assert found.monotone.tolist() == [True, False, True]
     assert found.test.p_family[2] > 0.5
+    # the first is lowered, the second is raised, the third moves no more than random ones do
+    assert found.raised().tolist() == [False, bool(found.test.p_family[1] <= 0.05), False]
+    upward = effects(doses, -real, random)
+    assert upward.raised()[0] and not upward.raised()[2]
 
 
 def test_families_of_noise_hold_their_level_also_where_all_concepts_measure_alike():

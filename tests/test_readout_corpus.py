@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import os
 import re
 from functools import cache
 from pathlib import Path
@@ -13,13 +12,15 @@ import torch
 from tiny_models import FAMILIES, N_CTX, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 from tokenizers import processors
 
-from interp.extract import Stores
+from interp import study
+from interp.extract import LAST, Stores
 from interp.model import load, resid_post
 from interp.positions import Sample
 from interp.readout import fit
-from studies.concept_readout.activations import LAST, attention_blocks, read
-from studies.concept_readout.corpus import SHIPPED, Corpus, read_corpus, shipped
-from studies.concept_readout.preflight import check, plan_blocks
+from interp.run import Run
+from studies.concept_readout.__main__ import Config
+from studies.concept_readout.corpus import SHIPPED, Corpus, check, read_corpus, shipped
+from studies.concept_readout.vectors import Readings, attention_blocks, read
 
 RELATIVES = {
     "anger": "anger|angr", "boredom": "bored|boring", "calm": "calm", "curiosity": "curio",
@@ -74,7 +75,8 @@ def test_shipped_texts_are_a_full_table_of_concepts_and_scenarios():
     for concept, names in _positives(corpus).items():
         assert {name.rsplit("/")[-1] for name in names} == {concept}
         assert len(names) == len(scenarios) + 1
-    assert check(corpus, None) == ()
+    check(corpus)
+    assert corpus.notices == ()
 
 
 def test_shipped_texts_all_end_in_a_full_stop():
@@ -252,18 +254,19 @@ def test_bad_arguments_are_refused(tmp_path):
 def test_one_concept_and_concepts_without_negatives_are_refused(tmp_path):
     _write(tmp_path, {"stories/joy.txt": "x", "long/joy.txt": "x", f"long/{'y' * 210}.txt": "y"})
     with pytest.raises(ValueError, match=r"\['joy'\] is too few concepts"):
-        check(read_corpus(tmp_path / "stories", None), None)
+        check(read_corpus(tmp_path / "stories", None))
     _write(tmp_path, {"stories/glee.txt": "x"})
     with pytest.raises(ValueError, match="'glee' is shown by all texts"):
-        check(read_corpus(tmp_path / "stories", None), None)
+        check(read_corpus(tmp_path / "stories", None))
     with pytest.raises(ValueError, match="file name of 210 characters"):
-        check(read_corpus(tmp_path / "long", None), None)
+        check(read_corpus(tmp_path / "long", None))
 
 
 def test_notices_say_what_a_corpus_cannot_show(tmp_path):
     _write(tmp_path, {"a/joy.txt": "x", "a/glee.txt": "x", "a/fear.txt": "y"})
-    notices = check(read_corpus(tmp_path / "a", None), None)
-    assert notices == (
+    corpus = read_corpus(tmp_path / "a", None)
+    check(corpus)
+    assert corpus.notices == (
         "the same text, read once as one of scenario stories/glee: stories/glee = stories/joy",
         "no baselines: a concept's only negatives are the other concepts' texts",
         "2 scenarios: holding one out needs at least 3",
@@ -271,54 +274,9 @@ def test_notices_say_what_a_corpus_cannot_show(tmp_path):
     )
 
 
-def test_an_export_is_not_overwritten_unasked(tmp_path):
-    corpus = shipped()
-    check(corpus, tmp_path / "new" / "below")
-    assert not (tmp_path / "new").exists()  # a check leaves nothing behind
-    _write(tmp_path, {"used/readout.safetensors": "x", "free/notes.txt": "x", "file": "x"})
-    check(corpus, tmp_path / "free")
-    with pytest.raises(ValueError, match=r"already holds an export \(readout.safetensors\)"):
-        check(corpus, tmp_path / "used")
-    check(corpus, tmp_path / "used", overwrite=True)
-    with pytest.raises(ValueError, match="file is no directory"):
-        check(corpus, tmp_path / "file" / "below")
+def test_a_negative_block_is_refused():
     with pytest.raises(ValueError, match="target block -1 is negative"):
-        check(corpus, None, [3, -1])
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
-def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match="no permission to write"):
-        check(shipped(), tmp_path / "below")
-
-
-def test_blocks_by_default_are_those_nearest_five_depths():
-    found = plan_blocks(None, 30, [True] * 30)
-    # the output of block b has b + 1 blocks behind it: 8, 15, 18, 23 and 27 of 30
-    assert found.blocks == (7, 14, 17, 22, 26)
-    assert "25, 50, 60, 75, 90 % of the depth" in found.notices[0]
-    assert "block 14: 50 % of the depth" in found.notices
-    for n_layers in (1, 2, 3, 12, 80):
-        for percent, block in zip((25, 90), np.take(plan_blocks(None, n_layers, [True] * n_layers).blocks, (0, -1)), strict=True):  # fmt: skip # noqa: E501
-            gaps = [abs(100 * (b + 1) / n_layers - percent) for b in range(n_layers)]
-            assert gaps[block] == pytest.approx(min(gaps))
-
-
-def test_target_blocks_are_checked_and_said():
-    found = plan_blocks([2, 0, 2], 3, [True, True, False])
-    assert found.blocks == (0, 2) and found.depths == pytest.approx((100 / 3, 100))
-    assert found.notices == (
-        "block 0: 33 % of the depth",
-        "block 2: 100 % of the depth",
-        "blocks asked for more than once, read once: [2]",
-        "block 2 has no attention: no heads to rank",
-    )
-    for block in (3, -1):
-        with pytest.raises(ValueError, match=f"target block {block}; this model has blocks 0 to 2"):
-            plan_blocks([block], 3, [True] * 3)
-    with pytest.raises(ValueError, match="told of 2 blocks out of 3"):
-        plan_blocks(None, 3, [True] * 2)
+        check(shipped(), [3, -1])
 
 
 # --- the token that is read ----------------------------------------------------------------------
@@ -336,6 +294,13 @@ def _corpus(texts: dict[str, str]) -> Corpus:
     return Corpus(names, names, rows, np.eye(len(names), dtype=bool), np.array(names), (), ())
 
 
+def _read(bridge, corpus: Corpus, store: Path, blocks=(0,), **options) -> Readings:
+    config = Config(target_layers=blocks, store=store, **options)
+    subject = study.Subject("m", 1, config, corpus, Run("concept_readout", config))
+    subject.model = bridge
+    return subject.ask(read)
+
+
 TEXTS = {
     "accent": "Alice drank a coffee at the caf\u00e9",
     "bracket": "Bob likes chess (on the 3rd of March).",
@@ -350,9 +315,9 @@ TEXTS = {
 def test_readings_equal_huggingface_at_the_last_token(family, tmp_path):
     bridge, hf = _pair(family)
     corpus = _corpus(TEXTS)
-    found = read(bridge, corpus, (0, 1), stores=Stores(tmp_path, batch_size=2))
-    single = read(bridge, corpus, (0, 1), stores=Stores(tmp_path / "single", batch_size=1))
-    assert found.truncated == () and found.blocks == (0, 1)
+    found = _read(bridge, corpus, tmp_path, (0, 1))
+    single = _read(bridge, corpus, tmp_path / "single", (0, 1), batch_size=1)
+    assert found.truncated == () and found.targets.blocks == (0, 1)
     for row, text in enumerate(corpus.texts):
         ids = tiny_tokenizer(family)(text, return_tensors="pt").input_ids
         with torch.no_grad():
@@ -372,14 +337,12 @@ def test_readings_equal_huggingface_at_the_last_token(family, tmp_path):
 def test_long_texts_are_cut_to_their_first_tokens_and_named(family, tmp_path):
     bridge, hf = _pair(family)
     corpus, limit = _corpus(TEXTS), 12
-    found = read(bridge, corpus, (1,), max_length=limit, stores=Stores(tmp_path, batch_size=2))
+    found = _read(bridge, corpus, tmp_path, (1,), max_length=limit)
     ids = tiny_tokenizer(family)(list(corpus.texts))["input_ids"]
     long = [name for name, row in zip(corpus.names, ids, strict=True) if len(row) > limit]
     assert found.truncated == tuple(long) and found.limit == limit
     assert 1 < len(long) < len(corpus.texts)
-    alone = read(
-        bridge, corpus, (1,), max_length=limit, stores=Stores(tmp_path / "single", batch_size=1)
-    )
+    alone = _read(bridge, corpus, tmp_path / "single", (1,), max_length=limit, batch_size=1)
     assert np.allclose(found.residual(1), alone.residual(1), atol=1e-5)
     for row, tokens in enumerate(ids):
         with torch.no_grad():
@@ -398,9 +361,7 @@ def test_a_cut_inside_a_character_moves_before_it(tmp_path):
     encoded = tiny_tokenizer("gpt2")(text, return_offsets_mapping=True)
     two = [i for i, span in enumerate(encoded["offset_mapping"]) if text[slice(*span)] == "\u00e9"]
     assert len(two) == 2  # bytes
-    found = read(
-        bridge, _corpus({"a": text}), (1,), max_length=two[1], stores=Stores(tmp_path, batch_size=2)
-    )
+    found = _read(bridge, _corpus({"a": text}), tmp_path, (1,), max_length=two[1])
     with torch.no_grad():
         ids = torch.tensor([encoded["input_ids"]])
         states = hf(ids, output_hidden_states=True).hidden_states[2][0]
@@ -411,19 +372,13 @@ def test_a_cut_inside_a_character_moves_before_it(tmp_path):
 
 def test_a_context_shorter_than_max_length_is_the_limit(tmp_path):
     corpus = _corpus({"short": "Bob.", "long": shipped().texts[0]})
-    found = read(_pair("llama")[0], corpus, (0,), stores=Stores(tmp_path, batch_size=2))
+    found = _read(_pair("llama")[0], corpus, tmp_path)
     assert found.limit == N_CTX and found.truncated == ("long",)
 
 
 def test_a_max_length_without_room_for_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match="max_length = 1 leaves no token of a text: 'Alice"):
-        read(
-            _pair("llama")[0],
-            _corpus(TEXTS),
-            (0,),
-            max_length=1,
-            stores=Stores(tmp_path, batch_size=2),
-        )
+        _read(_pair("llama")[0], _corpus(TEXTS), tmp_path, max_length=1)
 
 
 def test_a_tokenizer_that_closes_texts_is_refused(tmp_path):
@@ -435,13 +390,13 @@ def test_a_tokenizer_that_closes_texts_is_refused(tmp_path):
     # the check at load would compare the tokens of strings, which are not in question here
     bridge = load(tiny_hf("qwen2"), tokenizer=tokenizer, check=False)
     with pytest.raises(ValueError, match="ends a text with '<eos>', which is no part of it"):
-        read(bridge, _corpus(TEXTS), (0,), stores=Stores(tmp_path, batch_size=2))
+        _read(bridge, _corpus(TEXTS), tmp_path)
 
 
 def test_blocks_without_attention_have_no_heads_but_a_residual_stream(tmp_path):
     bridge = tiny_bridge("llama")
     assert attention_blocks(bridge) == (True, True, True)
-    found = read(bridge, _corpus(TEXTS), (1,), stores=Stores(tmp_path, batch_size=2))
+    found = _read(bridge, _corpus(TEXTS), tmp_path, (1,))
     stores = Stores(tmp_path, batch_size=2)
     samples = [Sample(text, {LAST: (0, len(text))}) for text in _corpus(TEXTS).texts]
     without = stores.extract("residual", bridge, samples, hooks=[resid_post(1)])

@@ -24,10 +24,20 @@ from interp._lazy import attach
 
 if TYPE_CHECKING:
     from interp.extract.call import extract
+    from interp.extract.ending import LAST, last_token
     from interp.extract.job import BatchEdit, LogitReader
     from interp.extract.stores import Options, Stores
     from interp.files import Unfinished
 else:
     __getattr__, __dir__ = attach(__name__)
 
-__all__ = ["BatchEdit", "LogitReader", "Options", "Stores", "Unfinished", "extract"]
+__all__ = [
+    "LAST",
+    "BatchEdit",
+    "LogitReader",
+    "Options",
+    "Stores",
+    "Unfinished",
+    "extract",
+    "last_token",
+]

@@ -1,11 +1,14 @@
 """Concept readout vectors: contrastive activation addition, judged on held-out texts and exported.
 
+plan_blocks                 which blocks to read
 fit                         unit mean differences of every concept at every block
-held_out, choose_block      leave-one-scenario-out AUROC with its null; a block chosen honestly
+held_out, held_out_grid     leave-one-scenario-out AUROC with its null, at one block or several
+choose_block                a block chosen honestly
 stability                   how far vectors turn when scenarios are drawn again
 block_quality, rank_heads   spread, alignment, neurons, neighbours; selective attention heads
-triage                      which concepts need a second look
-effects                     dose responses of steering against random directions
+triage, Assessment          which concepts need a second look; all of this for quality.json
+effects, dealt_labels       dose responses of steering against random directions; labels of none
+check_export                whether a folder is free, before hours are spent
 save_*, load_*              readout.safetensors, quality.json, one file a concept, GGUF
 """
 
@@ -16,6 +19,7 @@ from interp._lazy import attach
 if TYPE_CHECKING:
     from interp.readout._stability import Stability, stability
     from interp.readout._triage import Triage, triage
+    from interp.readout.assessment import Assessment
     from interp.readout.causal import DoseResponse, effects
     from interp.readout.choice import Choice, choose_block
     from interp.readout.contrast import OK
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
         CONVENTION,
         StoredConcept,
         StoredReadouts,
+        check_export,
         concept_of,
         file_stem,
         load_concept,
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
         save_readouts,
     )
     from interp.readout.heads import Head, HeadRanking, rank_heads
-    from interp.readout.heldout import HeldOut, held_out
+    from interp.readout.heldout import HeldOut, HeldOutGrid, dealt_labels, held_out, held_out_grid
     from interp.readout.quality import (
         BlockQuality,
         ConceptQuality,
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
         Spread,
         block_quality,
     )
+    from interp.readout.targets import Targets, plan_blocks
     from interp.readout.vectors import Readouts, fit, middle_block
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -50,6 +56,7 @@ else:
 __all__ = [
     "CONVENTION",
     "OK",
+    "Assessment",
     "BlockQuality",
     "Choice",
     "ConceptQuality",
@@ -57,25 +64,31 @@ __all__ = [
     "Head",
     "HeadRanking",
     "HeldOut",
+    "HeldOutGrid",
     "Readouts",
     "Regression",
     "Spread",
     "Stability",
     "StoredConcept",
     "StoredReadouts",
+    "Targets",
     "Triage",
     "block_quality",
+    "check_export",
     "choose_block",
     "concept_of",
+    "dealt_labels",
     "effects",
     "file_stem",
     "fit",
     "held_out",
+    "held_out_grid",
     "load_concept",
     "load_control_vector",
     "load_quality",
     "load_readouts",
     "middle_block",
+    "plan_blocks",
     "rank_heads",
     "save_concepts",
     "save_control_vectors",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from interp.readout.contrast import OK
 from interp.readout.quality import BlockQuality, ConceptQuality
@@ -55,6 +56,17 @@ class Triage:
             name: {"count": sum(members), "names": self._named(members)}
             for name, members in groups.items()
         }
+
+    def table(self) -> pd.DataFrame:
+        """A row for every class, the redundant and the untestable: the number of concepts, and up
+        to five names."""
+        groups = {name: group for name, group in self.as_dict().items() if name != "block"}
+        return pd.DataFrame(
+            [
+                {"class": name, "concepts": group["count"], "such as": ", ".join(group["names"])}
+                for name, group in groups.items()
+            ]
+        )
 
     def _named(self, members: list[bool]) -> list[str]:
         return [name for name, inside in zip(self.concepts, members, strict=True) if inside][:NAMED]

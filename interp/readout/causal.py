@@ -34,6 +34,15 @@ class DoseResponse:
     monotone: Bool[np.ndarray, " concepts"]
     """Whether the effect never turns back as the dose grows."""
 
+    def raised(self, level: float = 0.05) -> Bool[np.ndarray, " concepts"]:
+        """Concepts whose effect rises with the dose, more than along random directions, at
+        family-wise error rate `level`.
+
+        Raises:
+            ValueError: `level` is below what this many directions can reach.
+        """
+        return self.test.survives(level) & (self.slope > 0)
+
 
 def effects(
     doses: Float[np.ndarray, " doses"],

@@ -13,6 +13,7 @@ from here are not shifted.) Files are written whole or not at all.
 """
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ CONVENTION = (
 )
 GGUF_CONVENTION = f"direction.N is added to the output of block N; {CONVENTION}"
 
+EXPORTED = ("readout.safetensors", "readout.json", "quality.json")
+"""Files that an export leaves under names of their own; concepts' files stand beside them."""
+
 
 @dataclass(frozen=True)
 class StoredReadouts:
@@ -61,6 +65,27 @@ class StoredConcept:
     """Blocks."""
     vectors: Float[np.ndarray, "blocks d"]
     """Unit vectors in float32."""
+
+
+def check_export(folder: Path | str, *, overwrite: bool = False) -> None:
+    """Check before hours are spent that vectors can be exported to a folder; nothing is written.
+
+    Raises:
+        ValueError: it is no directory, cannot be written to, or holds an export that is not to be
+            overwritten.
+    """
+    folder = Path(folder)
+    present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not present.is_dir():
+        raise ValueError(f"output {folder}: {present} is no directory")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise ValueError(f"output {folder}: no permission to write in {present}")
+    present_files = [name for name in EXPORTED if (folder / name).exists()]
+    if present_files and not overwrite:
+        raise ValueError(
+            f"output {folder} already holds an export ({', '.join(present_files)}); choose another "
+            "directory, or allow overwriting"
+        )
 
 
 def save_readouts(folder: Path | str, readouts: Readouts) -> None:

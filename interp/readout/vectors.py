@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 from jaxtyping import Float, Int, Shaped
 
 from interp.arrays import Arraylike, coordinate_rounding, indicator
@@ -48,6 +50,70 @@ class Readouts:
         if block not in self.blocks:
             raise ValueError(f"block {block} has no vectors; there are {list(self.blocks)}")
         return self.vectors[self.blocks.index(block)]
+
+    def vector(self, concept: str, block: int) -> Float[np.ndarray, " d"]:
+        """The vector of one concept, to steer with: `steer(model, {resid_post(block): vector})`.
+
+        Raises:
+            ValueError: a concept or a block that has no vector.
+        """
+        if concept not in self.concepts:
+            raise ValueError(f"concept {concept!r} is none of {', '.join(self.concepts)}")
+        k = self.concepts.index(concept)
+        vector, status = self.at(block)[k], self.status[self.blocks.index(block), k]
+        if status != OK:
+            raise ValueError(f"concept {concept!r} has no vector at block {block}: {status}")
+        return vector
+
+    def apply(
+        self, X: Float[np.ndarray, "texts d"], block: int
+    ) -> Float[np.ndarray, "texts concepts"]:
+        """Projections of texts' activations on the vectors of a block, in units of the residual
+        stream, as float64.
+
+        Raises:
+            ValueError: a block without vectors, or activations of another width.
+        """
+        vectors = self.at(block).astype(np.float64)
+        if X.ndim != 2 or X.shape[1] != vectors.shape[1]:
+            raise ValueError(
+                f"activations of shape {X.shape} for vectors of width {vectors.shape[1]}"
+            )
+        return X.astype(np.float64) @ vectors.T
+
+    def plot(self, block: int, *, label: str | None = None) -> go.Figure:
+        """Cosines between the vectors of a block, as a heatmap; `label` names the block.
+
+        Raises:
+            ValueError: a block without vectors.
+        """
+        from interp.plots import heatmap
+
+        units = self.at(block)
+        return heatmap(
+            units @ units.T,
+            row_labels=self.concepts,
+            column_labels=self.concepts,
+            title=f"Cosine between concepts' vectors, {label or f'block {block}'}",
+            colour_label="cosine",
+            midpoint=0,
+            zmin=-1,
+            zmax=1,
+        )
+
+    def table(self) -> pd.DataFrame:
+        """A row for every block and concept."""
+        columns = {
+            "block": np.array(self.blocks)[:, None],
+            "concept": np.array(self.concepts),
+            "positives": self.positives,
+            "norm": self.norms,
+            "status": self.status,
+        }
+        shape = self.status.shape
+        return pd.DataFrame(
+            {name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()}
+        )
 
 
 def fit(

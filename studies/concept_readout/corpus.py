@@ -9,18 +9,23 @@
    negative of none of them.
 3. Concepts with too few positives are left out, with the texts that show no other concept.
 
-The rows say what was read: nothing is left out without a line in `skipped` or `notes`.
+The rows say what was read: nothing is left out without a line in `skipped` or `notes`. What can be
+refused before hours are spent is refused here: texts, blocks, the directory of the export.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
+
+from interp.readout import check_export, file_stem
 
 BASELINE = "baseline"
 """Name of a scenario's neutral text, which no concept can have, whatever the case."""
@@ -58,10 +63,32 @@ class Corpus:
         """Number of texts that show no concept."""
         return int((~self.positive.any(axis=0)).sum())
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was left out or read otherwise, and what these texts cannot show."""
+        notices = [*self.skipped, *self.notes]
+        if self.n_baselines == 0:
+            notices.append("no baselines: a concept's only negatives are the other concepts' texts")
+        n_scenarios = len(np.unique(self.scenario))
+        if n_scenarios < 3:
+            notices.append(f"{n_scenarios} scenarios: holding one out needs at least 3")
+        first: dict[bytes, str] = {}
+        for concept, positive in zip(self.concepts, self.positive, strict=True):
+            other = first.setdefault(positive.tobytes(), concept)
+            if other != concept:
+                notices.append(
+                    f"{concept!r} and {other!r} have the same positives: one vector twice"
+                )
+        return tuple(notices)
+
     def fingerprint(self) -> str:
         """SHA-256 over concepts, texts, positives and scenarios, in order."""
         content = (self.concepts, self.texts, self.positive.tolist(), self.scenario.tolist())
         return hashlib.sha256(repr(content).encode()).hexdigest()
+
+    def describe(self) -> str:
+        """The numbers of concepts and texts."""
+        return f"{len(self.concepts)} concepts, {len(self.texts)} texts"
 
 
 @dataclass(frozen=True)
@@ -72,6 +99,42 @@ class _File:
     concept: str | None
     """None for a baseline."""
     text: str
+
+
+def texts(config: Any) -> Corpus:
+    """The corpus that the options describe, checked; its notices go to stderr.
+
+    Raises:
+        ValueError: as `read_corpus`, `check` and `interp.readout.check_export`.
+    """
+    if config.stories is None and config.paired is None:
+        corpus = shipped()
+    else:
+        corpus = read_corpus(config.stories, config.paired, minimum=config.minimum)
+    check(corpus, config.target_layers)
+    if config.output is not None:
+        for name in config.model:
+            check_export(config.folder(name, Path()), overwrite=config.overwrite)
+    print(*corpus.notices, sep="\n", file=sys.stderr)
+    return corpus
+
+
+def check(corpus: Corpus, targets: Sequence[int] = ()) -> None:
+    """Check what needs no model: texts, and the blocks `targets`.
+
+    Raises:
+        ValueError: fewer than two concepts, a concept without negatives or with a name that no
+            file can have, or a negative block.
+    """
+    if len(corpus.concepts) < 2:
+        raise ValueError(f"{list(corpus.concepts)} is too few concepts; at least 2 are told apart")
+    for concept, positive in zip(corpus.concepts, corpus.positive, strict=True):
+        file_stem(concept)  # refuses what is too long to be a file's name
+        if positive.all():
+            raise ValueError(f"concept {concept!r} is shown by all texts; it needs negatives")
+    for block in targets:
+        if block < 0:
+            raise ValueError(f"target block {block} is negative; blocks count from 0")
 
 
 def shipped() -> Corpus:
@@ -101,17 +164,17 @@ def read_corpus(stories: Path | None, paired: Path | None, *, minimum: int = 1) 
     if stories is not None:
         files += _stories(stories, skipped)
     counts = _counts(files)
-    kept = sorted(concept for concept, n in counts.items() if n >= minimum)
-    if not kept:
-        found = ", ".join(f"{concept} {n}" for concept, n in counts.items()) or "no concepts"
-        raise ValueError(f"no concept has the {minimum} positive texts it needs; found: {found}")
+    concepts = sorted(concept for concept, n in counts.items() if n >= minimum)
+    if not concepts:
+        few = ", ".join(f"{concept} {n}" for concept, n in counts.items()) or "no concepts"
+        raise ValueError(f"no concept has the {minimum} positive texts it needs; found: {few}")
     skipped += [
         f"concept {concept!r}: {n} of at least {minimum} positive texts; "
         "left out, with its texts that show no other concept"
         for concept, n in counts.items()
         if n < minimum
     ]
-    return _corpus([f for f in files if f.text], kept, tuple(skipped))
+    return _corpus([f for f in files if f.text], concepts, tuple(skipped))
 
 
 def _paired(directory: Path, skipped: list[str]) -> list[_File]:
@@ -192,7 +255,7 @@ def _counts(files: Iterable[_File]) -> dict[str, int]:
                 "spaces; write one concept in one way"
             )
         texts.setdefault(file.concept, set()).update({file.text} - {""})
-    return {concept: len(found) for concept, found in sorted(texts.items())}
+    return {concept: len(different) for concept, different in sorted(texts.items())}
 
 
 def _corpus(files: Sequence[_File], concepts: list[str], skipped: tuple[str, ...]) -> Corpus:
@@ -222,16 +285,16 @@ def _corpus(files: Sequence[_File], concepts: list[str], skipped: tuple[str, ...
 
 def _without_baseline(files: Sequence[_File]) -> list[str]:
     scenarios = {f.scenario: f.name for f in files if f.name.startswith("paired/")}
-    told = {f.scenario for f in files if f.concept is None}
-    return [f"scenario {name!r} has no baseline" for name in scenarios if name not in told]
+    complete = {f.scenario for f in files if f.concept is None}
+    return [f"scenario {name!r} has no baseline" for name in scenarios if name not in complete]
 
 
 def _nearly_alike(files: Sequence[_File]) -> list[str]:
     """Anger and danger are two concepts, joy and joys are more likely one: both are pointed out."""
     concepts = sorted({file.concept for file in files if file.concept is not None})
     return [
-        f"concepts {one!r} and {other!r} are spelled nearly alike and are read as two: if a file "
-        "is misnamed, rename it"
-        for one, other in combinations(concepts, 2)
-        if SequenceMatcher(None, one.casefold(), other.casefold()).ratio() >= NEARLY
+        f"concepts {first!r} and {second!r} are spelled nearly alike and are read as two: if a "
+        "file is misnamed, rename it"
+        for first, second in combinations(concepts, 2)
+        if SequenceMatcher(None, first.casefold(), second.casefold()).ratio() >= NEARLY
     ]

@@ -171,3 +171,18 @@ def generations(
     return [
         model.tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True) for row in written
     ]
+
+
+def word_tokens(
+    model: TransformerBridge, concepts: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """The token that begins each concept's word after an opening, and the concepts that it does not
+    tell from others: it begins another's word too, or is a lone space."""
+    start = model.tokenizer(OPENINGS[0])["input_ids"]
+    tokens = [model.tokenizer(f"{OPENINGS[0]} {c}")["input_ids"][len(start)] for c in concepts]
+    blank = [token for token in tokens if not model.tokenizer.decode([token]).strip()]
+    return tokens, tuple(
+        concept
+        for concept, token in zip(concepts, tokens, strict=True)
+        if tokens.count(token) > 1 or token in blank
+    )
