@@ -156,7 +156,9 @@ def compare(name: str, old: Path, home: Path, renamed: Renamed) -> int:
     tiny = home / "tiny"
     if not tiny.exists():
         torch.manual_seed(0)
-        tiny_hf("llama", num_hidden_layers=3).save_pretrained(tiny)
+        # six turns of a transcript fit into so many tokens
+        model = tiny_hf("llama", num_hidden_layers=3, max_position_embeddings=512)
+        model.save_pretrained(tiny)
         tiny_tokenizer("llama").save_pretrained(tiny)
     chosen = [option.format(tiny=tiny) for option in RUNS[name]]
     before = numbers(run(old, name, chosen, home / "old-runs"), renamed)

@@ -31,7 +31,7 @@ from interp.alignment import (  # noqa: E402
     pairing_test,
     resample,
 )
-from interp.probes import probe_grid  # noqa: E402
+from interp.probes import Ablation, Sweep, probe_grid  # noqa: E402
 from interp.readout import choose_block, held_out  # noqa: E402
 from interp.selection import best_of  # noqa: E402
 from interp.smds import (  # noqa: E402
@@ -47,10 +47,8 @@ from interp.smds import (  # noqa: E402
     within_category,
 )
 from interp.smds.category_gram import category_gram  # noqa: E402
-from interp.stats import permutation_test, simultaneous_band  # noqa: E402
+from interp.stats import mean_interval, permutation_test, simultaneous_band  # noqa: E402
 from interp.weights import AttentionWeights  # noqa: E402
-from studies.speaker_role.causal import limits_over_transcripts  # noqa: E402
-from studies.speaker_role.intervention import Ablation, Sweep  # noqa: E402
 
 LEVEL = 0.05
 """Of every trial's test."""
@@ -293,7 +291,7 @@ def ablated(effect: float, seed: int) -> bool:
 def lost(shape: float, seed: int) -> bool:
     """Whether limits over eight transcripts hold a mean loss, of transcripts that are skewed."""
     loss = np.random.default_rng(seed).gamma(shape, size=8) - shape
-    low, high = limits_over_transcripts(loss)
+    low, high = mean_interval(loss)
     return bool(low <= 0 <= high)
 
 

@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     failed, code = (
         False,
-        digest([surroundings(each) for each in (cycle_test, trials.judge, trials.matched)]),
+        digest([surroundings(each) for each in (cycle_test, trials.Patching, trials.matched)]),
     )
     for row in tqdm(chosen, unit="row", file=sys.stderr):
         n = QUICK if options.quick else row.trials

@@ -20,7 +20,7 @@ from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Bool, Float, Inexact, Int, Integer, Real, Shaped
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, sem
 from scipy.stats import t as student
 
 from interp.arrays import one_per_group
@@ -296,6 +296,19 @@ def interval(
     tail = round((1 - level) / 2, 12)  # .025 at 95 %, without the rounding of 1 - .95
     low, high = np.nanquantile(draws, [tail, 1 - tail], axis=axis)
     return np.asarray(low), np.asarray(high)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " units"], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Student's limits of the mean over units.
+
+    A percentile bootstrap of eight units covers 88 % where 95 % are asked for. Units that all have
+    one value leave limits of next to no width.
+    """
+    error = sem(values) or np.finfo(float).tiny
+    low, high = student.interval(level, len(values) - 1, loc=values.mean(), scale=error)
+    return float(low), float(high)
 
 
 def jackknife_error(

@@ -122,5 +122,6 @@ def _requests(log: list[dict[str, str]]) -> Iterator[str]:
         if message["method"] != "Network.requestWillBeSent":
             continue
         # The browser's own start page is open until ours is.
-        if not message["params"]["documentURL"].startswith("chrome://"):
+        own = ("chrome://", "chrome-untrusted://")
+        if not message["params"]["documentURL"].startswith(own):
             yield message["params"]["request"]["url"]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GET = {
     "model", "positions", "labelled", "batch", "extract", "plan", "store", "weights", "intervene",
-    "samplefile", "texts", "pairs", "pooling",
+    "samplefile", "texts", "pairs", "pooling", "transcripts", "rendering",
 }  # fmt: skip
 COMPUTE = {
     "probes", "smds", "alignment", "readout", "affinity", "directions", "stats", "claims",

@@ -14,8 +14,8 @@ from interp.pairs import read_pairs
 from interp.run import Run
 from studies.date_manifold.__main__ import STUDY as DATES
 from studies.date_manifold.__main__ import Config as DateConfig
+from studies.speaker_role.__main__ import STUDY as SPEAKERS
 from studies.speaker_role.__main__ import Config as SpeakerConfig
-from studies.speaker_role.__main__ import main as speakers
 
 NOUNS = [
     "mill",
@@ -176,7 +176,7 @@ def test_random_labels_on_sentences_that_stand_there_thrice_support_nothing(chec
     assert not _supported(report)
     assert "120 texts repeat another" in report.read_text(encoding="utf-8")
     file = _written(tmp_path / "speakers.csv", _noise(["Ann", "Ben"], 4))
-    report = speakers(SpeakerConfig(data=file, **common))
+    report = SPEAKERS.run(SpeakerConfig(data=file, **common)).report
     assert not _supported(report)
     page = report.read_text(encoding="utf-8")
     assert "whole transcripts held out" not in page
@@ -189,12 +189,12 @@ def test_one_transcript_gives_geometry_and_no_finding_about_transcripts(checkpoi
     ]
     file = tmp_path / "one.txt"
     file.write_text("\n".join(lines))
-    report = speakers(
+    report = SPEAKERS.run(
         SpeakerConfig(
             model=(checkpoint,), transcript=(file,), permutations=40, ablations=0, device="cpu",
             jobs=1, runs=tmp_path, store=tmp_path / "stores",
         )
-    )  # fmt: skip
+    ).report  # fmt: skip
     run = Run.open(report.parent)
     verdicts = {c["statement"]: c for c in run.results()["claims"]}
     unseen = next(c for s, c in verdicts.items() if s.startswith("It survives on transcripts"))
@@ -214,15 +214,15 @@ def test_what_can_be_refused_is_refused_before_a_model_is_loaded(checkpoint, tmp
     _written(file, _noise([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1))
     own = {"model": ("no-such-model",), "device": "cpu", "runs": tmp_path / "runs"}
     with pytest.raises(ValueError, match="'Ann' has 2 turns, fewer than 4"):
-        speakers(SpeakerConfig(transcript=(short,), **own))
+        SPEAKERS.run(SpeakerConfig(transcript=(short,), **own))
     long = tmp_path / "long.txt"
     long.write_text("\n".join(f"{('Ann', 'Ben')[n % 2]}: I see {n}." for n in range(10)))
     twin = tmp_path / "twin.txt"
     twin.write_bytes(long.read_bytes())
     with pytest.raises(ValueError, match="'long' and 'twin' are equal; a copy is no second"):
-        speakers(SpeakerConfig(transcript=(long, twin), **own))
+        SPEAKERS.run(SpeakerConfig(transcript=(long, twin), **own))
     with pytest.raises(ValueError, match="unknown model|no-such-model"):
-        speakers(SpeakerConfig(transcript=(long,), **own))
+        SPEAKERS.run(SpeakerConfig(transcript=(long,), **own))
     with pytest.raises(ValueError, match="no-such-model"):
         DATES.run(DateConfig(data=file, **own))
     assert not (tmp_path / "runs").exists()

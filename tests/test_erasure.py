@@ -5,7 +5,7 @@ import pytest
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
-from interp.probes import leace
+from interp.probes import erasure_test, leace, means_coincide
 
 
 def rows(n=300, d=12, classes=2, seed=0):
@@ -68,3 +68,26 @@ def test_bad_input_is_named():
         leace(X, np.zeros(len(X)))
     with pytest.raises(ValueError, match="5 dimensions, the eraser 12"):
         leace(X, y).apply(X[:, :5])
+
+
+@pytest.mark.parametrize(("d", "least", "most"), [(10, 0.45, 0.58), (60, 0.6, 0.95)])
+def test_one_direction_is_erased_as_far_as_other_groups_can_tell_it(d, least, most):
+    """Erased where a third of the groups suffices to find it, and not by construction."""
+    rng = np.random.default_rng(0)
+    group, y = np.repeat(np.arange(9), 30), np.tile([0, 1], 135)
+    X = rng.normal(size=(270, d))
+    X[:, 0] += 3 * y
+    erasure = erasure_test(X, y, groups=group, C=0.1, seed=0)
+    assert erasure is not None and erasure.before > 0.75
+    assert least < erasure.after < most, erasure
+
+
+def test_what_cannot_be_erased_in_thirds_has_no_test():
+    rng = np.random.default_rng(0)
+    group, y = np.repeat(np.arange(9), 30), np.tile([0, 1], 135)
+    X = rng.normal(size=(270, 5))
+    assert erasure_test(X, y, groups=np.minimum(group, 1)) is None  # two groups
+    assert erasure_test(X, (group > 0).astype(int), groups=group) is None  # a third of one class
+    both = np.repeat(X[::2], 2, axis=0)  # every row is of both classes
+    assert means_coincide(both, y) and not means_coincide(X, y)
+    assert erasure_test(both, y, groups=group) is None

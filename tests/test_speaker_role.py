@@ -1,9 +1,10 @@
 """The speaker study: rows of tokens, verdicts on planted speakers, and whole tiny runs."""
 
 import dataclasses
-import inspect
 import json
+import tempfile
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -16,14 +17,13 @@ from interp.claims import judged
 from interp.extract import Stores
 from interp.run import Run, parse
 from interp.store import Store
-from studies.speaker_role import figures, findings, probing
-from studies.speaker_role.__main__ import Config, main
-from studies.speaker_role.activations import Tokens, read
-from studies.speaker_role.data import Design, conversations
-from studies.speaker_role.probing import Settings, probe
-from studies.speaker_role.transcripts import parse as parse_transcript
+from interp.study import Subject
+from interp.transcripts import parse_transcript
+from studies.speaker_role import direction, naive, probing
+from studies.speaker_role.__main__ import STUDY, Config
+from studies.speaker_role.data import Sources, conversations
+from studies.speaker_role.tokens import Tokens, labelled_tokens, naive_tokens, read
 
-SETTINGS = Settings(n_splits=4, n_permutations=40, C=0.1, seed=42, jobs=1)
 DEPTHS = ("embedding", "block 1", "final norm")
 
 
@@ -35,17 +35,16 @@ def test_every_labelled_token_is_a_row_with_its_own_activation(tmp_path):
     lines = [f"{'Ann' if turn % 2 else 'Ben'}: I like it, {turn}." for turn in range(8)]
     given = [parse_transcript("\n".join(lines[:n]), source=f"talk {n}") for n in (8, 8)]
     given[1] = dataclasses.replace(given[1], name="another")
-    talks = conversations(given, Design(copies=1))
-    tokens = read(bridge, talks, depths=(0, 100), stores=Stores(tmp_path, batch_size=3))
-    assert tokens.depths == ("embedding", "final norm")
-    assert tokens.percent.tolist() == [0, 100]
+    talks = conversations(given, Config(copies=1))
+    rows = read(bridge, talks, (0, 100), stores=Stores(tmp_path, batch_size=3))
+    assert rows.depths == ("embedding", "final norm")
+    assert rows.percent.tolist() == [0, 100]
     encoded = bridge.tokenizer([t.text for t in talks], return_offsets_mapping=True)
     # an embedding is the same wherever its token stands, so rows of one token id must agree
-    rows = tokens.read(0)
-    embedding = bridge.W_E[tokens.type].detach().numpy()
-    np.testing.assert_allclose(rows, embedding, atol=1e-6)
+    embedding = bridge.W_E[rows.type].detach().numpy()
+    np.testing.assert_allclose(rows.read(0), embedding, atol=1e-6)
     for number, talk in enumerate(talks):
-        mine = tokens.conversation == number
+        mine = rows.conversation == number
         said = sum(
             1
             for place, (start, stop) in enumerate(encoded["offset_mapping"][number])
@@ -53,11 +52,11 @@ def test_every_labelled_token_is_a_row_with_its_own_activation(tmp_path):
             if place and talk.text[start:stop].strip() and _inside(talk, stop - 1)
         )
         assert mine.sum() == said
-    assert len(np.unique(tokens.group)) == 2 and set(tokens.rotation) == {0, 1}
+    assert len(np.unique(rows.group)) == 2 and set(rows.rotation) == {0, 1}
     # a turn has one speaker, and its number is not used by another conversation
-    for turn in np.unique(tokens.turn):
-        inside = tokens.turn == turn
-        assert len(set(tokens.speaker[inside])) == len(set(tokens.conversation[inside])) == 1
+    for turn in np.unique(rows.turn):
+        inside = rows.turn == turn
+        assert len(set(rows.speaker[inside])) == len(set(rows.conversation[inside])) == 1
 
 
 def _inside(talk, character: int) -> bool:
@@ -92,7 +91,7 @@ class _Planted:
 
 
 @cache
-def _probed(place: str):
+def _subject(place: str) -> Subject:
     """Eight transcripts of twelve turns, each once more with the names exchanged."""
     rng = np.random.default_rng(0)
     columns: dict[str, list] = {
@@ -113,7 +112,7 @@ def _probed(place: str):
     known = {name: np.array(values) for name, values in columns.items()}
     n = len(known["role"])
     where = {"verb at block 1": {1: "verb"}, "nowhere": {}}[place]
-    tokens = Tokens(
+    rows = Tokens(
         store=cast(Store, _Planted(known, where, 3)),
         depths=DEPTHS,
         percent=np.array([0.0, 50.0, 100.0]),
@@ -123,8 +122,25 @@ def _probed(place: str):
         slot=np.zeros(n, dtype=int),
         **known,
     )
-    found = probe("planted", tokens, None, SETTINGS)
-    return found, {c.statement: c for c in findings.claims(found)}
+    return _about("planted", rows)
+
+
+def _about(name: str, rows: Tokens) -> Subject:
+    """A subject whose tokens are given, and which has no model to ablate anything in."""
+    config = Config(
+        model=(name,), folds=4, permutations=40, C=0.1, jobs=1, ablations=0,
+        runs=Path(tempfile.mkdtemp()),
+    )  # fmt: skip
+    known = {labelled_tokens: rows, naive_tokens: None}
+    run = Run.__new__(Run)  # of which no question asks anything
+    return Subject(name, 1, config, Sources(), run, _answers=known)
+
+
+QUESTIONS = (probing.told_apart, naive.exchanged, direction.linear, naive.naive_design)
+
+
+def _claims(subject: Subject) -> dict:
+    return {c.statement: c for question in QUESTIONS for c in subject.ask(question).claims}
 
 
 def _verdict(claims: dict, beginning: str) -> str:
@@ -134,37 +150,37 @@ def _verdict(claims: dict, beginning: str) -> str:
 
 
 def test_a_planted_speaker_is_found_in_its_depth_and_role_and_survives():
-    found, claims = _probed("verb at block 1")
-    assert found.where == "block 1, verb"
-    assert np.argwhere(found.survives).tolist() == [[1, found.grid.cells.index("verb")]]
+    subject = _subject("verb at block 1")
+    claims, probed = _claims(subject), subject.ask(probing.probes)
+    assert probed.where == "block 1, verb"
+    assert np.argwhere(probed.grid.survives()).tolist() == [[1, probed.grid.cells.index("verb")]]
     for beginning in ("Words that do not name", "It survives when the names"):
         assert _verdict(claims, beginning) == "supported", beginning
     assert claims["What the blocks add to what the words themselves give away."].estimate > 0.3
     assert claims["How the difference of means does beside the whole probe."].estimate > 0.8
     assert claims["Depths that come near the best."].estimate == pytest.approx(100 / 3)
-    assert found.exchange is not None and found.exchange.where == "block 1, verb"
-    low, high = found.exchange.interval or (np.nan, np.nan)
-    assert 0.5 < low < found.exchange.accuracy < high
-    assert found.over_depths is not None and found.over_roles is not None
-    assert "embedding" not in found.over_depths.names  # one mean for both speakers by design
+    exchange = subject.ask(naive.exchange)
+    assert exchange is not None and exchange.where == "block 1, verb"
+    low, high = exchange.interval or (np.nan, np.nan)
+    assert 0.5 < low < exchange.accuracy < high
+    over_depths, over_roles = subject.ask(direction.transfers).values()
+    assert "embedding" not in over_depths.names  # one mean for both speakers by design
+    assert set(over_roles.names) == set(probed.grid.cells)
 
 
 def test_noise_supports_nothing_and_asks_nothing_further():
-    _, claims = _probed("nowhere")
+    claims = _claims(_subject("nowhere"))
     for beginning in ("Words that do not name", "It survives when"):
         assert _verdict(claims, beginning) == "undecided", beginning
     assert {c.verdict for c in claims.values() if c.kind == "description"} == {"described"}
 
 
 def test_models_that_peak_apart_are_said_to_differ():
-    found, _ = _probed("verb at block 1")
-    moved = dataclasses.replace(
-        found,
-        model="other",
-        tokens=dataclasses.replace(found.tokens, percent=np.array([0.0, 90.0, 100.0])),
-    )
-    assert findings.peaks([found, moved]).estimate == 40
-    assert findings.peaks([found, found]).estimate == 0
+    subject = _subject("verb at block 1")
+    moved = dataclasses.replace(subject.ask(labelled_tokens), percent=np.array([0.0, 90.0, 100.0]))
+    for other, distance in ((moved, 40), (subject.ask(labelled_tokens), 0)):
+        (claim,) = probing.peaks([subject, _about("other", other)], Sources()).claims
+        assert claim.estimate == distance
 
 
 # --- whole runs ----------------------------------------------------------------------------------
@@ -174,7 +190,7 @@ def test_models_that_peak_apart_are_said_to_differ():
 def few_points():
     """t-SNE of 300 tokens takes a second a panel."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "SHOWN", 20)
+        patch.setattr(naive, "SHOWN", 20)
         yield
 
 
@@ -202,7 +218,7 @@ def config(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(config):
-    return main(config)
+    return STUDY.run(config).report
 
 
 def test_a_run_leaves_claims_table_report_and_manifest(report, config):
@@ -218,11 +234,11 @@ def test_a_run_leaves_claims_table_report_and_manifest(report, config):
     # a tag names the speaker, even to a random model
     tags = cells[(cells.cell == "tag") & (cells.block == "embedding")]
     assert tags.score.item() == 1
-    assert run.manifest["recorded"][f"texts {name}"]
+    assert run.manifest["recorded"][f"texts {name}"] and run.manifest["recorded"]["texts"]
 
 
 def test_a_second_run_reads_the_same_store_and_finds_the_same(report, config):
-    again = main(config)
+    again = STUDY.run(config).report
     results = [json.loads((p.parent / "results.json").read_text()) for p in (report, again)]
     assert results[0] == results[1]
 
@@ -242,7 +258,7 @@ def test_all_blocks_as_written_and_several_models(config, checkpoint, tmp_path):
     chosen = dataclasses.replace(
         config, model=(checkpoint, str(other)), blocks="all", arrangement="as_written"
     )
-    run = Run.open(main(chosen).parent)
+    run = Run.open(STUDY.run(chosen).path)
     subjects = {c["subject"] for c in run.results()["claims"]}
     assert subjects == {checkpoint, str(other), ""}  # "": the models compared
     assert len(set(run.table("cells-1").block)) > 3
@@ -254,7 +270,7 @@ def test_three_speakers_are_told_apart_without_a_direction(config, tmp_path):
         lines = [f"{names[turn % 3]}: I will like {number} or {turn}." for turn in range(12)]
         files.append(tmp_path / f"talk-{number}.txt")
         files[-1].write_text("\n".join(lines))
-    run = Run.open(main(dataclasses.replace(config, transcript=tuple(files))).parent)
+    run = Run.open(STUDY.run(dataclasses.replace(config, transcript=tuple(files))).path)
     cells = run.table("cells-1")
     assert cells[(cells.cell == "tag") & (cells.block == "embedding")].score.item() == 1
     assert cells.direction_accuracy.isna().all()
@@ -272,13 +288,10 @@ def test_texts_of_ones_own_are_probed(config, tmp_path):
         )
     file = tmp_path / "soup.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    run = Run.open(
-        main(
-            dataclasses.replace(
-                config, data=file, transcript=(), copies=Config.copies, ablations=Config.ablations
-            )
-        ).parent
+    chosen = dataclasses.replace(
+        config, data=file, transcript=(), copies=Config.copies, ablations=Config.ablations
     )
+    run = Run.open(STUDY.run(chosen).path)
     cells = run.table("cells-1")
     assert (cells[cells.cell == "word"].p_family <= 0.05).all()
     made = {c["statement"]: c for c in run.results()["claims"]}
@@ -296,18 +309,3 @@ def test_the_command_line_explains_every_field(capsys):
         Config(permutations=5)
     with pytest.raises(ValueError, match="data and transcript exclude each other"):
         Config(data=SimpleNamespace(), transcript=(SimpleNamespace(),))  # pyright: ignore
-
-
-@pytest.mark.parametrize(("d", "least", "most"), [(10, 0.45, 0.58), (60, 0.6, 0.95)])
-def test_one_direction_is_erased_as_far_as_other_texts_can_tell_it(d, least, most):
-    """Erased where a third of the texts suffices to find it, and not by construction."""
-    rng = np.random.default_rng(0)
-    group, speaker = np.repeat(np.arange(9), 30), np.tile([0, 1], 135)
-    X = rng.normal(size=(270, d))
-    X[:, 0] += 3 * speaker
-    tokens = SimpleNamespace(
-        cells=lambda: {"last": np.arange(270)}, read=lambda _: X, speaker=speaker, group=group
-    )
-    found = inspect.unwrap(probing._erased)(tokens, (0, 0), SimpleNamespace(seed=0, C=0.1))
-    assert found.before > 0.75
-    assert least < found.after < most, found

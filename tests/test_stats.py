@@ -13,6 +13,7 @@ from interp.stats import (
     fdr_survivors,
     grouped_folds,
     interval,
+    mean_interval,
     p_among,
     permutation_test,
     permute_groups,
@@ -290,3 +291,11 @@ def test_limits_over_runs_cover(between, runs):
         covered += low <= 0 <= high
     print(f"rate random effects, {runs} runs, sd between {between}: {covered} of 2000 covered")
     assert 0.92 <= covered / 2000 <= 0.98
+
+
+def test_limits_of_a_mean_over_few_units_hold_it():
+    rng = np.random.default_rng(0)
+    limits = np.array([mean_interval(rng.normal(size=8)) for _ in range(600)])
+    missed = int(((limits[:, 0] > 0) | (limits[:, 1] < 0)).sum())
+    assert binom.cdf(missed, 600, 0.05) > 0.001 and binom.sf(missed - 1, 600, 0.05) > 0.001
+    assert mean_interval(np.ones(5)) == pytest.approx((1, 1))

@@ -15,6 +15,8 @@ circle(points, ...)        a predicted plane, coloured by a cyclic label
 agreement(predicted, ...)  predicted against true coordinates
 scatter(points, ...)       projected samples by class, with a direction
 scatter_grid(panels, ...)  the same for blocks by roles
+probe_map(grid, ...)       a number of every cell of a grid of probes
+projection_grids(grid)     samples of every cell of a grid of probes
 attention(model, ...)      attention patterns of one block
 attention_between(...)     those of the block that attends most from one token to others
 """
@@ -24,6 +26,7 @@ from interp.plots.depths import depth_lines, depth_map
 from interp.plots.grid import heatmap
 from interp.plots.plane import agreement, circle
 from interp.plots.points import scatter, scatter_grid
+from interp.plots.probes import probe_map, projection_grids
 from interp.plots.smds import (
     left_out_map,
     moved_lines,
@@ -48,6 +51,8 @@ __all__ = [
     "lines",
     "moved_lines",
     "order_map",
+    "probe_map",
+    "projection_grids",
     "reuse_map",
     "roundness_lines",
     "scatter",

@@ -1,23 +1,34 @@
 """Linear probes and concept directions, each beside its null, its controls and its naive twin."""
 
-from interp.probes.direction import Direction, concept_direction
-from interp.probes.erasure import Eraser, leace
+from interp.probes.ablation import Ablation, Sweep
+from interp.probes.across import across_conditions, heldout_accuracy
+from interp.probes.direction import Direction, concept_direction, mean_difference, means_coincide
+from interp.probes.erasure import Eraser, Erasure, erasure_test, leace
 from interp.probes.grid import probe_grid
 from interp.probes.projection import Projection, project
 from interp.probes.result import ProbeGrid
 from interp.probes.rowspace import RowSpace
-from interp.probes.transfer import Transfer, transfer_matrix
+from interp.probes.transfer import Transfer, transfer_matrix, unit_means
 
 __all__ = [
+    "Ablation",
     "Direction",
     "Eraser",
+    "Erasure",
     "ProbeGrid",
     "Projection",
     "RowSpace",
+    "Sweep",
     "Transfer",
+    "across_conditions",
     "concept_direction",
+    "erasure_test",
+    "heldout_accuracy",
     "leace",
+    "mean_difference",
+    "means_coincide",
     "probe_grid",
     "project",
     "transfer_matrix",
+    "unit_means",
 ]

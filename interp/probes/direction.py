@@ -145,6 +145,16 @@ def mean_difference(
     return direction, ((low + high) / 2 * direction).sum(axis=1)
 
 
+def means_coincide(rows: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, " n"]) -> bool:
+    """Whether two classes have one mean, so that there is no direction between them.
+
+    Embeddings have, where every word is given to both classes equally often.
+    """
+    low, high = (rows[labels == name].mean(axis=0) for name in np.unique(labels))
+    # float32 means of some thousand rows differ by rounding of this size
+    return bool(np.abs(low - high).max() <= 1e-5 * np.abs(rows).max())
+
+
 def two_classes(
     y: Shaped[np.ndarray, " n"],
 ) -> tuple[tuple[Any, Any], Integer[np.ndarray, " n"]]:

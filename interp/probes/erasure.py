@@ -10,17 +10,25 @@ After it every class has one mean, so that no linear probe of *these* rows beats
 one direction for two classes, and takes as little as can be; the difference of means, projected
 out, takes more where noise is unequal. S is shrunk (Ledoit & Wolf 2004): the classes' means are
 equal for any W, so that shrinkage costs length and no erasure.
+
+A probe of the rows that an eraser was fitted on has nothing left by construction. `erasure_test`
+therefore gives eraser, probe and score a third of the groups each, in turn.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from sklearn.covariance import ledoit_wolf
 
 from interp import arrays
 from interp.arrays import Arraylike
-from interp.probes.direction import finite_rows
+from interp.probes.across import heldout_accuracy
+from interp.probes.direction import finite_rows, means_coincide
+from interp.stats import grouped_folds
+
+THIRDS = 3
+"""Parts of the groups: for an eraser, a probe and its score."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +71,42 @@ def leace(activations: Arraylike, y: Arraylike) -> Eraser:
     # classes of one mean bring rounding, which would be erased as if it told them
     basis = basis[:, lengths > 1e-10 * max(float(np.sqrt(len(names))), lengths.max())]
     return Eraser(mean, basis.T @ (axes / root) @ axes.T, (axes * root) @ axes.T @ basis)
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Balanced accuracy of probes before and after an eraser of other groups is applied."""
+
+    before: float
+    """Fitted on one third of the groups, scored on another."""
+    after: float
+    """That of probes fitted and scored after what tells the classes in the last third is erased."""
+
+
+def erasure_test(
+    activations: Float[np.ndarray, "n d"],
+    y: Int[np.ndarray, " n"],
+    *,
+    groups: Shaped[np.ndarray, " n"],
+    C: float | int = 1.0,
+    seed: int = 42,
+) -> Erasure | None:
+    """What a linear probe tells of two classes, 0 and 1, after the eraser of other groups.
+
+    Chance is .5: it is reached where one direction, alike in all groups, holds everything and a
+    third of them suffices to find it. None for fewer than three groups, classes of one mean, or a
+    third that lacks a class. `C` is the inverse strength of the probes' L2 penalty.
+    """
+    if len(np.unique(groups)) < THIRDS or means_coincide(activations, y):
+        return None
+    parts = [test for _, test in grouped_folds(groups, THIRDS, seed)]
+    if any(len(set(y[part])) < 2 for part in parts):
+        return None
+    scores = []
+    for turn in range(THIRDS):
+        own, train, test = (parts[(turn + step) % THIRDS] for step in range(THIRDS))
+        erased = leace(activations[own], y[own]).apply(activations)
+        for rows in (activations.astype(np.float64), erased):
+            scores.append(heldout_accuracy(rows, y, train, test, n_classes=2, C=C))
+    before, after = np.reshape(scores, (THIRDS, 2)).mean(axis=0)
+    return Erasure(float(before), float(after))

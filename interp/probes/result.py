@@ -1,5 +1,6 @@
 """The result of a grid of probes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +70,23 @@ class ProbeGrid:
         has a test."""
         block, cell = self.test.best()
         return block, cell
+
+    def highest(self, *, without: Collection[str] = ()) -> tuple[int, int]:
+        """Block and cell of the highest score, by number, among the cells not named in `without`.
+
+        Raises:
+            ValueError: no cell is left.
+        """
+        columns = [number for number, name in enumerate(self.cells) if name not in without]
+        if not columns:
+            raise ValueError(f"without {', '.join(without)} no cell is left of {self.cells}")
+        scores = np.where(np.isnan(self.score), -np.inf, self.score)[:, columns]
+        block, column = np.unravel_index(scores.argmax(), scores.shape)
+        return int(block), columns[int(column)]
+
+    def where(self, cell: tuple[int, int]) -> str:
+        """A block and a cell, given by number, in words."""
+        return f"{self.blocks[cell[0]]}, {self.cells[cell[1]]}"
 
     def survives(self, level: float = 0.05) -> Bool[np.ndarray, "blocks cells"]:
         """Cells whose score survives correction over the grid (max-T)."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+import plotly.graph_objects as go
+from jaxtyping import Float, Int, Shaped
 
 from interp import arrays
-from interp.arrays import Arraylike
+from interp.arrays import Arraylike, group_means
 from interp.probes.direction import finite_rows, mean_difference, two_classes
 from interp.probes.permutation import fold_of_rows
 from interp.probes.scores import balanced_accuracy
@@ -24,6 +25,23 @@ class Transfer:
     training folds and applied at `target`; the diagonal is each place's own."""
     cosine: Float[np.ndarray, "source target"]
     """Cosine between the directions of all rows."""
+
+    def plot(self, title: str = "Directions of one place at others") -> go.Figure:
+        """The accuracies as a heatmap, a row for each place of fitting; .5 is white."""
+        from interp.plots import heatmap
+
+        return heatmap(
+            self.accuracy,
+            row_labels=self.names,
+            column_labels=self.names,
+            title=title,
+            colour_label="balanced accuracy",
+            row_title="fitted at",
+            column_title="applied at",
+            zmin=0,
+            zmax=1,
+            midpoint=0.5,
+        )
 
 
 def transfer_matrix(
@@ -68,6 +86,26 @@ def transfer_matrix(
         ),
         cosine=direction @ direction.T,
     )
+
+
+def unit_means(
+    activations: Float[np.ndarray, "n d"],
+    cells: Mapping[str, Int[np.ndarray, " _"]],
+    units: Shaped[np.ndarray, " n"],
+) -> tuple[dict[str, Float[np.ndarray, "units d"]], Int[np.ndarray, " units"]]:
+    """Mean of each cell's rows in every unit that all cells have, and the first row of each unit.
+
+    Cells have different rows, such as tokens of different roles; their means per unit, such as a
+    turn, can be compared by `transfer_matrix`.
+    """
+    shared = set.intersection(*(set(units[rows].tolist()) for rows in cells.values()))
+    common = np.array(sorted(shared), dtype=units.dtype)
+    means = {}
+    for name, rows in cells.items():
+        inside = rows[np.isin(units[rows], common)]
+        means[name] = group_means(activations[inside], np.searchsorted(common, units[inside]))
+    names, first = np.unique(units, return_index=True)
+    return means, first[np.isin(names, common)]
 
 
 def _fitted(places: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,97 +1,65 @@
-"""From conversations to labelled tokens: who says each of them, and what part it plays.
+"""The texts: transcripts dealt anew and exchanged, and what part every word of them plays.
 
-1. `transcripts` arranges the utterances, and each arrangement is written once under every
-   assignment of the names (`conversations`): an utterance is then said by each speaker equally
-   often, and no count of words can tell them apart.
-2. `rendering` writes a conversation as a text and keeps where each turn stands.
-3. Every word gets a role (`roles`), and through a tokenizer's offset mapping every token gets a
-   role, a turn and a speaker (`label_tokens`). Only the tag names the speaker.
+1. `texts` reads transcripts, or a user's own texts with spans and labels (`from_file`).
+2. For a model, transcripts are cut to its context (`talks`). Each arrangement is written once under
+   every assignment of the names (`conversations`). An utterance is then said by each speaker
+   equally often, and no count of words can tell them apart.
+3. Every word gets a role (`roles`). Only the tag names the speaker.
+4. The first turns of each transcript are cut before a tag, to ask who comes next (`openings`).
 
-Texts of a user's own, with spans and labels from a file, give the same records (`from_file`).
+The transcripts that come with the study are synthetic: written for it, remarks on one everyday
+topic each, every one of which either person could make.
 """
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
 import numpy as np
 import regex
-from jaxtyping import Int, Shaped
+import torch
+from jaxtyping import Int
 from transformers import PreTrainedTokenizerFast
 
+from interp.duplicates import equal_texts
 from interp.labelled import read_labelled
-from interp.positions import LETTER, Span, stretches
-from studies.speaker_role.rendering import Rendered, chat, plain
-from studies.speaker_role.transcripts import Transcript, exchanged, shuffled
-
-Arrangement = Literal["random", "as_written"]
-"""Order and speakers of the utterances: dealt at random, or left as the transcript has them."""
-
-Format = Literal["plain", "chat"]
-"""How a conversation is written: lines of `Name: text`, or the tokenizer's chat template."""
+from interp.positions import LETTER, Sample, Span, fingerprint, stretches
+from interp.rendering import Rendered, plain, renderer
+from interp.study import Subject
+from interp.transcripts import (
+    Transcript,
+    exchanged,
+    parse_transcript,
+    read_transcript,
+    shuffled,
+    split,
+)
 
 ROLES = ("tag", "last", "subject", "verb", "other")
 """Roles of what a conversation holds; a word that fits several has the first."""
 
-PRONOUNS = frozenset((
-    "i", "me", "my", "mine", "myself", "you", "your", "yours", "yourself", "yourselves",
-    "he", "him", "his", "himself", "she", "her", "hers", "herself", "it", "its", "itself",
-    "we", "us", "our", "ours", "ourselves", "they", "them", "their", "theirs", "themselves",
-))  # fmt: skip
+PRONOUNS = frozenset(
+    re.findall(
+        r"\w+",
+        "i me my mine myself you your yours yourself yourselves he him his himself she her hers "
+        "herself it its itself we us our ours ourselves they them their theirs themselves",
+    )
+)
 """Personal pronouns in all cases, with possessives and reflexives."""
+
+SKIPPED, TURNS = 4, 6
+"""Turns at the start of an opening whose tags are not asked for, since a reader does not know yet
+who takes part and in which order; and turns in all, since every direction costs a run."""
 
 # a contraction is cut before its apostrophe: "I'm" is "I" and "'m", "can't" is "can" and "'t"
 _RUN = regex.compile(rf"(?<={LETTER})['’]{LETTER}+|{LETTER}+|(?:(?!{LETTER})\S)+")
 _SENTENCE_START = re.compile(r"""(?:^|[.!?…]\W*\s|\s["'“‘«(\[])\W*$""")
-
-
-@dataclass(frozen=True)
-class Design:
-    """How conversations are made of transcripts.
-
-    Raises ValueError for an unknown arrangement or format, no copies, or verbs that are no words.
-    """
-
-    arrangement: Arrangement = "random"
-    """Random parts the speaker from wording, topic and place; as written, these may give the
-    speaker away but for the exchange of names."""
-    copies: int = 2
-    """Random arrangements of each transcript; as written there is one."""
-    seed: int = 0
-    """Seed of the arrangements."""
-    verbs: tuple[str, ...] = ("am", "will", "can", "should", "think", "like", "want")
-    """Forms that count as verbs, whatever part of speech they are where they stand."""
-    format: Format = "plain"
-    """How a conversation is written."""
-
-    def __post_init__(self) -> None:
-        for name, valid in (("arrangement", Arrangement), ("format", Format)):
-            if getattr(self, name) not in get_args(valid):
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r}; valid are {', '.join(get_args(valid))}"
-                )
-        if self.copies < 1:
-            raise ValueError(f"copies = {self.copies}; a transcript needs at least 1")
-        for verb in self.verbs:
-            if not regex.fullmatch(rf"{LETTER}+", verb):
-                raise ValueError(f"verb {verb!r} is no single word of letters")
-
-    def renderer(
-        self, tokenizer: PreTrainedTokenizerFast | None = None
-    ) -> Callable[[Transcript], Rendered]:
-        """What writes a transcript in this format.
-
-        Raises:
-            ValueError: the chat format without a tokenizer.
-        """
-        if self.format == "plain":
-            return plain
-        if tokenizer is None:
-            raise ValueError("format 'chat' needs a tokenizer, whose template writes it")
-        return lambda transcript: chat(transcript, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -118,44 +86,153 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class TokenLabels:
-    """What each token of a text is, in the order of the tokens."""
+class Sources:
+    """What conversations are made of: transcripts, or a user's own texts."""
 
-    role: Shaped[np.ndarray, " token"]
-    """Role as a string; "" for special tokens, white space, the colon after a tag and whatever
-    else is part of neither a tag nor a turn."""
-    turn: Int[np.ndarray, " token"]
-    """Number of the turn, from 0, of what is said and of its tag; -1 without a role."""
-    speaker: Int[np.ndarray, " token"]
-    """Number of the turn's speaker; -1 without a role."""
+    transcripts: tuple[Transcript, ...] = ()
+    """Transcripts of the same speakers."""
+    own: tuple[Conversation, ...] = ()
+    """A user's texts, in place of transcripts."""
+
+    @property
+    def changes(self) -> float:
+        """Turns of all transcripts that change the speaker, in %."""
+        turns = [pairwise(transcript.turns) for transcript in self.transcripts]
+        changes = [a.speaker != b.speaker for pairs in turns for a, b in pairs]
+        return 100 * float(np.mean(changes))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of texts, turns, speakers, roles and groups."""
+        return hashlib.sha256(ascii((self.transcripts, self.own)).encode()).hexdigest()
+
+    def describe(self) -> str:
+        """The number of transcripts or texts."""
+        noun = "transcript" if self.transcripts else "text"
+        number = len(self.transcripts or self.own)
+        return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Talks:
+    """What one model reads."""
+
+    conversations: list[Conversation]
+    """All conversations, in every arrangement."""
+    naive: Conversation | None
+    """One transcript as it was written; None for texts of a user's own."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first turns of a transcript, up to a tag."""
+
+    ids: Int[torch.Tensor, "1 token"]
+    """Token ids."""
+    before: Int[np.ndarray, " tag"]
+    """Position of the token before each tag that is asked for."""
+    speaker: Int[np.ndarray, " tag"]
+    """Number of the speaker whom that tag names, 0 or 1."""
+    names: frozenset[tuple[int, int]]
+    """(speaker, id of the first token of the tag) of every tag."""
+    group: int
+    """Number of the transcript."""
+
+
+def texts(config: Any) -> Sources:
+    """What a study's options ask for, refused where no model could be asked about it.
+
+    Raises:
+        ValueError: speakers that differ between transcripts, two equal transcripts, or what reading
+            them refuses.
+    """
+    if config.data is not None:
+        own = from_file(config.data, group_near_copies=config.group_near_copies)
+        return Sources(own=tuple(own))
+    transcripts = tuple(map(read_transcript, config.transcript)) or shipped()
+    conversations(transcripts, replace(config, arrangement="as_written", format="plain"))
+    spoken = [" ".join(turn.text for turn in transcript.turns) for transcript in transcripts]
+    for copy, first in equal_texts(spoken).copies[:1]:
+        raise ValueError(
+            f"transcripts {transcripts[first].name!r} and {transcripts[copy].name!r} are equal; a "
+            "copy is no second transcript"
+        )
+    return Sources(transcripts)
+
+
+def shipped() -> tuple[Transcript, ...]:
+    """The study's own synthetic transcripts, by name."""
+    folder = resources.files("studies.speaker_role").joinpath("transcripts")
+    files = {f.name.removesuffix(".txt"): f for f in folder.iterdir() if f.name.endswith(".txt")}
+    return tuple(
+        parse_transcript(files[name].read_text(encoding="utf-8"), source=name)
+        for name in sorted(files)
+    )
+
+
+def talks(subject: Subject, sources: Sources) -> Talks:
+    """The conversations, cut where they exceed the model's context, and one transcript as written.
+
+    Raises:
+        ValueError: a turn that exceeds the context by itself, or a chat template that refuses.
+    """
+    if sources.own:
+        written = Talks(list(sources.own), None)
+    else:
+        written = _cut(subject.model, sources.transcripts, subject.config)
+    samples = [Sample(talk.text, {}) for talk in written.conversations]
+    subject.record(f"texts {subject.name}", fingerprint(samples))
+    return written
+
+
+def _cut(model: Any, transcripts: Sequence[Transcript], config: Any) -> Talks:
+    tokenizer, as_written = model.tokenizer, replace(config, arrangement="as_written")
+    render = renderer(config.format, tokenizer)
+
+    def fits(transcript: Transcript) -> bool:
+        # Dealt anew or with names exchanged a text has a few tokens more or less.
+        variants = [render(variant).text for variant in (transcript, exchanged(transcript))]
+        return max(map(len, tokenizer(variants)["input_ids"])) <= 0.98 * model.cfg.n_ctx
+
+    pieces = [piece for transcript in transcripts for piece in split(transcript, fits)]
+    # arrangements of one transcript are no further ones, and would mix up its stretches
+    arranged = as_written if len(transcripts) == 1 else config
+    return Talks(
+        conversations(pieces, arranged, tokenizer=tokenizer),
+        conversations(pieces[:1], as_written, tokenizer=tokenizer)[0],
+    )
 
 
 def conversations(
     transcripts: Sequence[Transcript],
-    design: Design,
+    config: Any,
     *,
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> list[Conversation]:
     """Every transcript in every arrangement, each under every rotation of the names.
 
+    The study's options give arrangement, copies, seed, verbs and format.
+
     Raises:
         ValueError: no transcripts, two of one name, speakers that are not the same in all (a class
-            must mean one speaker), or what the format refuses.
+            must mean one speaker), verbs that are no words, or what the format refuses.
     """
     _check_transcripts(transcripts)
-    render = design.renderer(tokenizer)
-    made = []
+    for verb in config.verbs:
+        if not regex.fullmatch(rf"{LETTER}+", verb):
+            raise ValueError(f"verb {verb!r} is no single word of letters")
+    render, random = renderer(config.format, tokenizer), config.arrangement == "random"
+    written = []
     for number, transcript in enumerate(transcripts):
-        for copy in range(design.copies if design.arrangement == "random" else 1):
+        for copy in range(config.copies if random else 1):
             arranged = transcript
-            if design.arrangement == "random":
-                arranged = shuffled(transcript, np.random.default_rng([design.seed, number, copy]))
+            if random:
+                arranged = shuffled(transcript, np.random.default_rng([config.seed, number, copy]))
             for rotation in range(len(transcript.speakers)):
                 rendered = render(arranged)
-                found = {k: tuple(v) for k, v in roles(rendered, design.verbs).items()}
-                made.append(Conversation(rendered, found, transcript.name, copy, rotation))
+                spans = {k: tuple(v) for k, v in roles(rendered, config.verbs).items()}
+                written.append(Conversation(rendered, spans, transcript.name, copy, rotation))
                 arranged = exchanged(arranged)
-    return made
+    return written
 
 
 def _check_transcripts(transcripts: Sequence[Transcript]) -> None:
@@ -189,82 +266,76 @@ def roles(rendered: Rendered, verbs: Sequence[str]) -> dict[str, list[Span]]:
     Of a contraction, what stands before the apostrophe is a word of its own and the rest is
     `other`: "I'm" holds the subject "I" but not the verb "am", "can't" the verb "can".
     """
-    found: dict[str, list[Span]] = {role: [] for role in ROLES}
-    found["tag"] = list(rendered.tags)
+    spans: dict[str, list[Span]] = {role: [] for role in ROLES}
+    spans["tag"] = list(rendered.tags)
     wanted = frozenset(verb.casefold() for verb in verbs)
     for begin, end in rendered.turns:
-        said = rendered.text[begin:end]
-        *before, last = _runs(said, rendered.names, wanted)
-        found["last"].append((begin + last[1][0], begin + last[1][1]))
+        utterance = rendered.text[begin:end]
+        *before, last = _runs(utterance, rendered.names, wanted)
+        spans["last"].append((begin + last[1][0], begin + last[1][1]))
         for role, (start, stop) in before:
-            found[role].append((begin + start, begin + stop))
-    return found
+            spans[role].append((begin + start, begin + stop))
+    return spans
 
 
-def _runs(said: str, names: Sequence[str], verbs: frozenset[str]) -> Iterator[tuple[str, Span]]:
+def _runs(
+    utterance: str, names: Sequence[str], verbs: frozenset[str]
+) -> Iterator[tuple[str, Span]]:
     """Role and place of every run of an utterance."""
     called = [
         match.span()
         for name in names
-        for match in regex.finditer(rf"(?<!{LETTER}){regex.escape(name)}(?!{LETTER})", said)
+        for match in regex.finditer(rf"(?<!{LETTER}){regex.escape(name)}(?!{LETTER})", utterance)
     ]
-    for match in _RUN.finditer(said):
+    for match in _RUN.finditer(utterance):
         word, (start, stop) = match[0], match.span()
         inside = any(begin <= start and stop <= end for begin, end in called)
         person = word[0].isupper() and not word.isupper()
         if (
             word.casefold() in PRONOUNS
             or inside
-            or (person and not _SENTENCE_START.search(said[:start]))
+            or (person and not _SENTENCE_START.search(utterance[:start]))
         ):
             yield "subject", (start, stop)
         else:
             yield "verb" if word.casefold() in verbs else "other", (start, stop)
 
 
-def label_tokens(offsets: Sequence[tuple[int, int]], conversation: Conversation) -> TokenLabels:
-    """Role, turn and speaker of every token.
+def openings(subject: Subject, sources: Sources) -> list[Opening]:
+    """The first turns of every transcript that goes on after the skipped ones; none as a chat."""
+    transcripts = sources.transcripts if subject.config.format == "plain" else ()
+    return opened(subject.model, transcripts)
 
-    A token belongs to the part of its last character. Of a run that ends a turn only the last
-    token that shares a character with it is `last`, even if the token goes on with the line's end,
-    as ".\\n" does; those before it are `other`.
 
-    Args:
-        offsets: Characters of each token, `(start, stop)`, as the fast tokenizer's offset mapping
-            gives them; empty for special tokens.
-        conversation: The text, its turns and roles.
-
-    Raises:
-        ValueError: the offsets are not of this text, or of one that was cut short.
-    """
-    rendered = conversation.rendered
-    turn_at = np.full(len(rendered.text), -1)
-    for spans in (rendered.tags, rendered.turns):
-        for number, (start, stop) in enumerate(spans):
-            turn_at[start:stop] = number
-    role_at = np.full(len(rendered.text), "", dtype=object)
-    for role, spans in reversed(list(conversation.roles.items())):  # the first role has precedence
-        for start, stop in spans:
-            role_at[start:stop] = "other" if role == "last" else role
-    starts, stops = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
-    if stops.max(initial=0) > len(rendered.text):
-        raise ValueError(
-            f"a token ends at character {stops.max()} of {len(rendered.text)}; the offsets are "
-            "those of another text"
-        )
-    whole = stops > starts
-    role = np.where(whole, role_at[stops - 1], "")
-    turn = np.where(whole & (role != ""), turn_at[stops - 1], -1)
-    for start, stop in conversation.roles.get("last", ()):
-        hits = np.flatnonzero(whole & (starts < stop) & (stops > start))
-        if not len(hits):
-            raise ValueError(
-                f"no token holds characters {start} to {stop}, {rendered.text[start:stop]!r}; "
-                "the offsets are those of a text that was cut short"
+def opened(model: Any, transcripts: Sequence[Transcript]) -> list[Opening]:
+    """The first turns of transcripts, with a model's tokens."""
+    texts = []
+    # sorted: by these numbers the study knows transcripts
+    for number, transcript in enumerate(sorted(transcripts, key=lambda t: t.name)):
+        turns = transcript.turns[:TURNS]
+        if len(turns) <= SKIPPED:
+            continue
+        talk = plain(replace(transcript, turns=turns))
+        encoded = model.tokenizer(talk.text, return_offsets_mapping=True)
+        starts, stops = np.array(encoded["offset_mapping"]).T
+        first = [np.flatnonzero((starts <= tag) & (tag < stops))[0] for tag, _ in talk.tags]
+        ids, speaker, places = encoded["input_ids"], np.array(talk.speakers), np.array(first)
+        texts.append(
+            Opening(
+                ids=torch.tensor([ids[: places[-1]]]),
+                before=places[SKIPPED:] - 1,
+                speaker=speaker[SKIPPED:],
+                names=frozenset((int(s), ids[t]) for s, t in zip(speaker, places, strict=True)),
+                group=number,
             )
-        role[hits[-1]], turn[hits[-1]] = "last", turn_at[stop - 1]
-    speaker = np.where(turn < 0, -1, np.append(rendered.speakers, -1)[turn])
-    return TokenLabels(role.astype(str), turn, speaker)
+        )
+    return texts
+
+
+def first_tokens(texts: Sequence[Opening]) -> dict[int, set[int]]:
+    """First tokens by which each speaker is named."""
+    pairs = {pair for text in texts for pair in text.names}
+    return {speaker: {token for s, token in pairs if s == speaker} for speaker, _ in pairs}
 
 
 def from_file(path: Path | str, *, group_near_copies: bool = False) -> list[Conversation]:

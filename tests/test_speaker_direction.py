@@ -1,4 +1,6 @@
-"""Ablation in the speaker study: what it measures on tiny models, and in whole runs."""
+"""The direction of the speaker study: its ablation on tiny models, and in whole runs."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,40 +8,30 @@ import torch
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 
 from interp.claims import judged
-from interp.extract import Stores
 from interp.intervene import ablate, active
 from interp.model import resid_post
-from interp.probes.direction import mean_difference
+from interp.probes import mean_difference
 from interp.report import Table
 from interp.run import Run
-from studies.speaker_role import __main__ as study
-from studies.speaker_role import figures, intervention
-from studies.speaker_role.__main__ import Config, main
-from studies.speaker_role.activations import read
-from studies.speaker_role.causal import intervene
-from studies.speaker_role.data import Design, conversations
-from studies.speaker_role.intervention import (
-    SKIPPED,
-    TURNS,
-    Ablation,
-    Sweep,
+from interp.study import Part, Subject
+from interp.transcripts import Transcript, parse_transcript
+from studies.speaker_role import direction, naive, tokens
+from studies.speaker_role.__main__ import STUDY, Config
+from studies.speaker_role.data import SKIPPED, TURNS, Sources, opened, openings
+from studies.speaker_role.direction import (
+    STATEMENT,
+    ablated,
     losses,
     measure,
-    openings,
+    outcome,
     preference,
 )
-from studies.speaker_role.probing import Settings, probe
-from studies.speaker_role.transcripts import Transcript, parse
-
-SETTINGS = Settings(n_splits=2, n_permutations=40, C=0.01, seed=0, jobs=1)
-STATEMENT = (
-    "Ablating the speaker's direction costs the next tag's logits more than other directions do."
-)
+from studies.speaker_role.probing import probes
 
 
 def _transcripts(names=("Ann", "Ben"), n=4, turns=10) -> list[Transcript]:
     return [
-        parse(
+        parse_transcript(
             "\n".join(f"{names[t % len(names)]}: I will like {k} or {t}." for t in range(turns)),
             source=f"talk {k}",
         )
@@ -53,7 +45,7 @@ def _transcripts(names=("Ann", "Ben"), n=4, turns=10) -> list[Transcript]:
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
 def test_an_opening_asks_for_every_tag_past_the_skipped_ones_at_the_token_before_it(family):
     bridge = tiny_bridge(family)
-    (text, *_) = openings(bridge, _transcripts(turns=12))
+    (text, *_) = opened(bridge, _transcripts(turns=12))
     assert len(text.before) == TURNS - SKIPPED
     assert text.speaker.tolist() == [0, 1]
     decoded = bridge.tokenizer.decode(text.ids[0], skip_special_tokens=True)
@@ -68,7 +60,7 @@ def test_an_opening_asks_for_every_tag_past_the_skipped_ones_at_the_token_before
 def test_logits_are_those_of_the_whole_text(family):
     """Only some positions are unembedded: what they get must not depend on it."""
     bridge = tiny_bridge(family)
-    (text, *_) = openings(bridge, _transcripts())
+    (text, *_) = opened(bridge, _transcripts())
     direction = np.random.default_rng(0).standard_normal(32)
     with (
         torch.no_grad(),
@@ -81,23 +73,35 @@ def test_logits_are_those_of_the_whole_text(family):
 
 
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory):
-    bridge, given = tiny_bridge("llama", max_position_embeddings=512), _transcripts()
-    talks = conversations(given, Design(copies=2))
-    tokens = read(
-        bridge,
-        talks,
-        depths=(0, 33, 100),
-        stores=Stores(tmp_path_factory.mktemp("store"), batch_size=8),
-    )
-    return bridge, given, probe("tiny", tokens, None, SETTINGS)
+def subject(tmp_path_factory):
+    """A tiny model that is asked at three depths."""
+    root = tmp_path_factory.mktemp("runs")
+    config = Config(
+        model=("tiny",), folds=2, permutations=40, seed=0, jobs=1, batch_size=16, runs=root,
+        store=root / "stores",
+    )  # fmt: skip
+    with Run("speaker_role", config, root=root) as run, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tokens.DEPTHS, "quarters", (0, 33, 100))
+        asked = Subject("tiny", 1, config, Sources(tuple(_transcripts())), run)
+        asked.model = tiny_bridge("llama", max_position_embeddings=512)
+        asked.ask(probes)
+        yield asked
+        run.save_report("")
 
 
-def test_a_direction_costs_what_the_stream_holds_of_it(probed):
+def _with(subject: Subject, sources: Sources, **options) -> Subject:
+    """The same model and probes, ablated in other texts or by other options."""
+    config = dataclasses.replace(subject.config, **options)
+    known = {q: subject.ask(q) for q in (tokens.labelled_tokens, probes, direction.directions)}
+    other = Subject("tiny", 1, config, sources, subject.run, _answers=known)
+    other.model = subject.model
+    return other
+
+
+def test_a_direction_costs_what_the_stream_holds_of_it(subject):
     """Nothing where no token has any of it, all alike where tokens are told apart by it alone."""
-    bridge, given, found = probed
-    texts, block = openings(bridge, given), 0
-    hook = found.tokens.store.hooks[1]
+    bridge, texts, block = subject.model, subject.ask(openings), 0
+    hook = subject.ask(probes).tokens.store.hooks[1]
     assert hook == resid_post(block)
     stream = []
     for text in texts:
@@ -125,13 +129,13 @@ def test_a_direction_costs_what_the_stream_holds_of_it(probed):
 @pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 def test_many_directions_in_one_pass_give_what_ablate_gives_one_by_one(family):
     bridge = tiny_bridge(family)
-    texts = openings(bridge, _transcripts())
+    texts = opened(bridge, _transcripts())
     names = next(iter(zip(*_ids(texts), strict=True)))
     directions = np.random.default_rng(0).standard_normal((5, 32))
     plain, found = losses(bridge, texts[0], names, resid_post(1), directions, batch_size=3)
     positions = range(1, texts[0].ids.shape[1])
-    for direction, lost in zip(directions, found, strict=True):
-        with ablate(bridge, resid_post(1), direction, positions=positions):
+    for vector, lost in zip(directions, found, strict=True):
+        with ablate(bridge, resid_post(1), vector, positions=positions):
             left = preference(bridge, texts[0], names)[0]
         # float32 in batches of another size
         assert plain - left == pytest.approx(lost, abs=1e-4)
@@ -142,30 +146,30 @@ def _ids(texts) -> list[set[int]]:
     return [{i for text in texts for s, i in text.names if s == speaker} for speaker in (0, 1)]
 
 
-def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(probed, monkeypatch):
-    bridge, given, found = probed
+def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(subject, monkeypatch):
+    subject = _with(subject, subject.texts, ablations=40)
+    bridge, probed, texts = subject.model, subject.ask(probes), subject.ask(openings)
     seen = []
 
     def spy(rows, labels):
         seen.append(len(rows))
         return mean_difference(rows, labels)
 
-    monkeypatch.setattr(intervention, "mean_difference", spy)
-    place = (1, found.grid.cells.index("last"))
-    got = measure(bridge, openings(bridge, given), found, place, SETTINGS, n=4, batch_size=4)
-    whole = len(found.tokens.cells()["last"])
+    monkeypatch.setattr(direction, "mean_difference", spy)
+    got = measure(subject, (1, probed.grid.cells.index("last")))
+    whole = len(probed.tokens.cells()["last"])
     # two folds of four equal transcripts: each time one half; the last call is that of the dealt
     assert seen[-1] == whole // 2
     assert got.before.shape == (4,)
-    assert [v.shape for v in got.others.values()] == [(4, 4), (4, 4)]
-    assert set(got.roles) == set(found.grid.cells)
+    assert [v.shape for v in got.others.values()] == [(40, 4), (40, 4)]
+    assert set(got.roles) == set(probed.grid.cells)
     assert np.isfinite(
         np.concatenate([*got.roles.values(), *got.others["random directions"]])
     ).all()
     # one text by hand: the loss of the first random direction
-    text, random = openings(bridge, given)[2], np.random.default_rng(SETTINGS.seed)
-    direction = random.standard_normal((4, 32))[0]
-    edit = ablate(bridge, resid_post(0), direction, positions=range(1, text.ids.shape[1]))
+    text, random = texts[2], np.random.default_rng(subject.config.seed)
+    vector = random.standard_normal((40, 32))[0]
+    edit = ablate(bridge, resid_post(0), vector, positions=range(1, text.ids.shape[1]))
     names = next(iter(zip(*_ids([text]), strict=True)))
     with torch.no_grad(), edit:
         logits = bridge(text.ids)[0, text.before]
@@ -174,77 +178,40 @@ def test_directions_are_made_from_other_transcripts_than_they_are_tried_on(probe
     assert got.others["random directions"][0, 2] == pytest.approx(expected, abs=1e-5)
 
 
-def test_p_is_the_rank_of_the_loss():
-    losses = np.linspace(-1, 1, 39)[:, None] * np.ones((1, 4))
-    measured = Ablation(
-        "block 0", "last", np.ones(4), {"last": np.full(4, 2.0), "tag": np.full(4, -2.0)},
-        {"random directions": losses}, 8,
-    )  # fmt: skip
-    assert measured.p("last", "random directions") == pytest.approx(1 / 40)
-    assert measured.p("tag", "random directions") == 1
-
-
-def test_the_best_of_several_depths_is_held_to_the_best_of_each_other_direction():
-    """Directions that cost much at one depth of four, each at another one than the last."""
-
-    def sweep(effect: float, seed: int) -> Sweep:
-        rng = np.random.default_rng(seed)
-        own, others = rng.normal(size=4), rng.normal(size=(39, 4))
-        own[2] += effect
-        return Sweep(
-            tuple(
-                Ablation(
-                    f"block {d}", "last", np.ones(6), {"last": np.full(6, own[d])},
-                    {"random directions": others[:, [d]] * np.ones(6)}, 8,
-                )
-                for d in range(4)
-            )
-        )  # fmt: skip
-
-    hits = sum(sweep(0, seed).p("random directions") <= 0.05 for seed in range(200))
-    assert hits <= 21  # a binomial test at .001 says .05 below 22
-    strong = sweep(6, 0)
-    assert strong.best == 2 and strong.p("random directions") == pytest.approx(1 / 40)
-
-
 CHANGES = "turns that change the speaker (%): where all do, who speaks says who comes next"
 
 
-def test_a_claim_carries_its_null_its_ceiling_and_its_interval(probed):
-    bridge, given, found = probed
-    (claim,), (section,), outcome = intervene(
-        bridge, given, Design(), found, SETTINGS, n=40, batch_size=16
-    )
+def test_a_claim_carries_its_null_its_ceiling_and_its_interval(subject):
+    part = subject.ask(ablated)
+    (claim,), (section,) = part.claims, part.sections
     assert claim.statement == STATEMENT and claim.p is not None
     assert claim.estimate is not None and claim.interval is None  # of four transcripts
     assert "40 random directions" in claim.null and "40 directions of dealt" in claim.null
     assert claim.controls[CHANGES] == 100
     assert "loss under the direction of the tags" in claim.controls
-    assert outcome == claim.causal_test
+    assert subject.ask(outcome) == claim.causal_test is not None
     (table,) = section.body
     assert isinstance(table, Table)
     depths = table.frame.groupby("depth").size()
-    assert (depths == len(found.grid.cells) + 2).all() and len(depths) >= 1
-    assert active(bridge) == ()
+    assert (depths == len(subject.ask(probes).grid.cells) + 2).all() and len(depths) >= 1
+    assert active(subject.model) == ()
 
 
 @pytest.mark.parametrize(
-    ("given", "design", "lacking"),
+    ("given", "options", "lacking"),
     [
-        (_transcripts(), Design(format="chat"), "two plain transcripts or more"),
-        ([], Design(), "two plain transcripts or more"),
-        (_transcripts(("Anna", "Annb")), Design(), "names that begin with different tokens"),
-        (_transcripts(("Ann", "Ben", "Cy"), turns=12), Design(), "names that begin with"),
+        (_transcripts(), {"format": "chat"}, "two plain transcripts or more"),
+        ([], {}, "two plain transcripts or more"),
+        (_transcripts(("Anna", "Annb")), {}, "names that begin with different tokens"),
+        (_transcripts(("Ann", "Ben", "Cy"), turns=12), {}, "names that begin with"),
     ],
 )
-def test_what_texts_lack_is_said_in_the_claim(probed, given, design, lacking):
-    bridge, _, found = probed
-    (claim,), sections, outcome = intervene(
-        bridge, given, design, found, SETTINGS, n=40, batch_size=16
-    )
-    (claim,) = judged([claim])
+def test_what_texts_lack_is_said_in_the_claim(subject, given, options, lacking):
+    other = _with(subject, Sources(tuple(given)), **options)
+    part = other.ask(ablated)
+    (claim,) = judged(part.claims)
     assert claim.verdict == "not testable here" and lacking in claim.reason
-    assert sections == [] and outcome is None
+    assert part.sections == () and other.ask(outcome) is None
 
 
 # --- whole runs ----------------------------------------------------------------------------------
@@ -266,18 +233,18 @@ def config(tmp_path_factory):
 
 
 def test_a_run_ablates_and_says_so_in_its_claims(config, monkeypatch):
-    monkeypatch.setattr(figures, "SHOWN", 20)  # t-SNE of 300 tokens takes a second a panel
-    monkeypatch.setitem(study.DEPTHS, "quarters", (0, 50, 100))
-    path = main(config)
-    claims = {c["statement"]: c for c in Run.open(path.parent).results()["claims"]}
-    (direction,) = (c for s, c in claims.items() if s.startswith("How the difference of means"))
-    assert direction["causal_test"] == claims[STATEMENT]["causal_test"] is not None
-    assert "what the next tag loses without the direction" in path.read_text()
+    monkeypatch.setattr(naive, "SHOWN", 20)  # t-SNE of 300 tokens takes a second a panel
+    monkeypatch.setitem(tokens.DEPTHS, "quarters", (0, 50, 100))
+    done = STUDY.run(config)
+    claims = {c["statement"]: c for c in Run.open(done.path).results()["claims"]}
+    (beside,) = (c for s, c in claims.items() if s.startswith("How the difference of means"))
+    assert beside["causal_test"] == claims[STATEMENT]["causal_test"] is not None
+    assert "what the next tag loses without the direction" in done.report.read_text()
 
 
-def test_no_ablation_is_made_without_random_directions(probed):
-    bridge, given, found = probed
-    assert intervene(bridge, given, Design(), found, SETTINGS, n=0, batch_size=16) == ([], [], None)
+def test_no_ablation_is_made_without_random_directions(subject):
+    other = _with(subject, subject.texts, ablations=0)
+    assert other.ask(ablated) == Part() and other.ask(outcome) is None
 
 
 def test_too_few_random_directions_are_refused():

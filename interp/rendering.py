@@ -1,6 +1,10 @@
-"""A transcript as the text that a model reads, and where in it each turn stands."""
+"""A transcript as the text that a model reads, and where in it each turn stands.
 
-from collections.abc import Sequence
+rendered = chat(transcript, model.tokenizer)       # or plain(transcript): lines of "Name: text"
+[rendered.text[slice(*turn)] for turn in rendered.turns]
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import regex
@@ -8,7 +12,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from interp.positions import LETTER, Span
-from studies.speaker_role.transcripts import Transcript
+from interp.transcripts import Transcript
 
 CHAT_ROLES = ("user", "assistant")
 """Roles that a chat template knows, of the first speaker and the second."""
@@ -72,6 +76,21 @@ def chat(transcript: Transcript, tokenizer: PreTrainedTokenizerFast) -> Rendered
     text = _templated(tokenizer, numbers, contents)
     tags, turns = _places(text, contents, [headers[number] for number in numbers])
     return Rendered(text, transcript.speakers, tags, turns, numbers)
+
+
+def renderer(
+    form: str, tokenizer: PreTrainedTokenizerFast | None = None
+) -> Callable[[Transcript], Rendered]:
+    """What writes a transcript in plain lines, or through the tokenizer's chat template.
+
+    Raises:
+        ValueError: the chat format without a tokenizer.
+    """
+    if form == "plain":
+        return plain
+    if tokenizer is None:
+        raise ValueError("format 'chat' needs a tokenizer, whose template writes it")
+    return lambda transcript: chat(transcript, tokenizer)
 
 
 def _numbers(transcript: Transcript) -> tuple[int, ...]:

@@ -1,18 +1,17 @@
 """Conversations as turns: reading them, and the arrangements that part speaker from wording.
 
-In a conversation as it was held, who speaks goes with what is said. Two manipulations break that:
-a random order in which any speaker may get any utterance, and the same text with the names
-exchanged. Nothing here knows of a tokenizer.
+Where a conversation stands as it was held, who speaks goes with what is said. Two arrangements
+break that: a random order in which any speaker may get any utterance (`shuffled`), and the same
+text with the names exchanged (`exchanged`). Nothing here knows of a tokenizer.
 
-The transcripts that come with the study are synthetic: written for it, remarks on one everyday
-topic each, every one of which either person could make.
+transcript = read_transcript("dinner.txt")      # lines of "Name: text"
+twin = exchanged(shuffled(transcript, rng))
 """
 
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import resources
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -62,8 +61,8 @@ class _Block:
     """What is said, in one line."""
 
 
-def parse(text: str, *, source: str = "transcript") -> Transcript:
-    """Read `Name: text` lines of two or more speakers.
+def parse_transcript(text: str, *, source: str = "transcript") -> Transcript:
+    """A transcript from `Name: text` lines of two or more speakers.
 
     Blank lines are ignored, and a line without a name goes on with the turn before. A name has at
     most 40 characters and is followed by a colon and white space. `source` becomes the
@@ -128,26 +127,19 @@ def _check_speakers(blocks: list[_Block], source: str) -> None:
             )
 
 
-def read(path: Path | str) -> Transcript:
+def read_transcript(path: Path | str) -> Transcript:
     """The transcript of a text file in UTF-8, called as the file is.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, or what `parse` refuses.
+        ValueError: not UTF-8, or what `parse_transcript` refuses.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # a mark from an editor is no character
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
-    return dataclasses.replace(parse(text, source=str(path)), name=path.stem)
-
-
-def shipped() -> list[Transcript]:
-    """The study's own synthetic transcripts, by name."""
-    folder = resources.files("studies.speaker_role").joinpath("transcripts")
-    files = {f.name.removesuffix(".txt"): f for f in folder.iterdir() if f.name.endswith(".txt")}
-    return [parse(files[name].read_text(encoding="utf-8"), source=name) for name in sorted(files)]
+    return dataclasses.replace(parse_transcript(text, source=str(path)), name=path.stem)
 
 
 def exchanged(transcript: Transcript) -> Transcript:
