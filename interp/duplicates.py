@@ -17,10 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its subpackages are imported when they are used
 from jaxtyping import Int, Shaped
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 ALIKE = 0.6
 """Cosine of what is left of two texts from which they may be copies."""
@@ -86,6 +84,9 @@ def near_copies(
         labels: Label of each; only equality counts.
         groups: Groups so far; rows of one group are no news.
     """
+    # scikit-learn takes a second to import, and who reads texts need not compare them
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     left = [_without(text, spans) for text, spans in zip(texts, stated, strict=True)]
     try:
         weights = TfidfVectorizer(max_df=SHARED, token_pattern=r"(?u)\S+").fit_transform(left)
@@ -111,8 +112,8 @@ def _joined(groups: np.ndarray, partner: np.ndarray) -> Int[np.ndarray, " n"]:
     """Groups, with those of a row and its partner made one."""
     n = len(groups)
     number = groups.max() + 1
-    edges = coo_array((np.ones(n), (groups, groups[partner])), shape=(number, number))
-    return connected_components(edges, directed=False)[1][groups]
+    edges = scipy.sparse.coo_array((np.ones(n), (groups, groups[partner])), shape=(number, number))
+    return scipy.sparse.csgraph.connected_components(edges, directed=False)[1][groups]
 
 
 def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -10,12 +10,14 @@ import hashlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import regex
 from jaxtyping import Bool, Int
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    import transformers  # named in annotations only; takes as long to import as pandas
 
 Span = tuple[int, int]
 """Characters `start` (included) to `stop` (excluded) of a text."""
@@ -129,7 +131,7 @@ def fingerprint(samples: Sequence[Sample | Aligned]) -> str:
 
 
 def align(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "transformers.PreTrainedTokenizerFast",
     samples: Sequence[Sample | Aligned],
     names: Sequence[str],
     *,
@@ -191,7 +193,9 @@ def _chosen_tokens(number: int, sample: Aligned, names: Sequence[str], shown: st
     return Aligned(sample.ids, tuple(spans[name] for name in names))
 
 
-def _encoded(tokenizer: PreTrainedTokenizerFast, samples: Sequence[Sample]) -> list[Any]:
+def _encoded(
+    tokenizer: "transformers.PreTrainedTokenizerFast", samples: Sequence[Sample]
+) -> list[Any]:
     """Encodings in the samples' order, with special tokens for those that ask for them and do not
     open with a BOS of their own."""
     adds = [s.add_special_tokens and wants_special_tokens(tokenizer, s.text) for s in samples]
@@ -206,7 +210,7 @@ def _encoded(tokenizer: PreTrainedTokenizerFast, samples: Sequence[Sample]) -> l
     return encodings
 
 
-def wants_special_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> bool:
+def wants_special_tokens(tokenizer: "transformers.PreTrainedTokenizerFast", text: str) -> bool:
     """Whether a text is to get the special tokens that the tokenizer adds: not one that opens with
     BOS, as a chat does that a template rendered, since it would get a second."""
     bos = tokenizer.bos_token
@@ -223,7 +227,7 @@ def _refuse_surrogates(number: int, text: str) -> None:
 
 
 def _check_ids(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "transformers.PreTrainedTokenizerFast",
     number: int,
     shown: str,
     ids: Sequence[int],
@@ -314,7 +318,7 @@ def _around(text: str, span: Span, *, width: int = 20) -> str:
     return repr(f"...{before}[{inside}]{after[:width]}...")
 
 
-def pieces(tokenizer: PreTrainedTokenizerFast, text: str) -> list[Piece]:
+def pieces(tokenizer: "transformers.PreTrainedTokenizerFast", text: str) -> list[Piece]:
     """Cut a text into the least parts that are both whole tokens and whole characters.
 
     A character outside of a byte-level vocabulary, or one that falls back to bytes, takes several

@@ -19,9 +19,8 @@ from dataclasses import dataclass, fields
 from typing import SupportsFloat
 
 import numpy as np
+import scipy  # its subpackages are imported when they are used: scipy.stats alone takes .4 s
 from jaxtyping import Bool, Float, Inexact, Int, Integer, Real, Shaped
-from scipy.stats import false_discovery_control, sem
-from scipy.stats import t as student
 
 from interp.arrays import one_per_group
 
@@ -152,7 +151,7 @@ def fdr(p: Float[np.ndarray, "*cells"]) -> Float[np.ndarray, "*cells"]:
     adjusted = np.full(p.shape, np.nan)
     defined = ~np.isnan(p)
     if defined.any():
-        adjusted[defined] = false_discovery_control(p[defined])
+        adjusted[defined] = scipy.stats.false_discovery_control(p[defined])
     return adjusted
 
 
@@ -256,7 +255,7 @@ def refit_interval(
             f"{n_groups} groups, and the score defined on {len(defined)} of {len(draws)} draws: "
             "an interval needs more groups"
         )
-    half = student.ppf((1 + level) / 2, n_groups - 1) * defined.std()
+    half = scipy.stats.t.ppf((1 + level) / 2, n_groups - 1) * defined.std()
     return float(max(bounds[0], estimate - half)), float(min(bounds[1], estimate + half))
 
 
@@ -306,8 +305,8 @@ def mean_interval(
     A percentile bootstrap of eight units covers 88 % where 95 % are asked for. Units that all have
     one value leave limits of next to no width.
     """
-    error = sem(values) or np.finfo(float).tiny
-    low, high = student.interval(level, len(values) - 1, loc=values.mean(), scale=error)
+    error = scipy.stats.sem(values) or np.finfo(float).tiny
+    low, high = scipy.stats.t.interval(level, len(values) - 1, loc=values.mean(), scale=error)
     return float(low), float(high)
 
 
@@ -323,7 +322,7 @@ def jackknife_half_width(
     without: Float[np.ndarray, "units *cells"], *, level: float = 0.95
 ) -> Float[np.ndarray, "*cells"]:
     """Half of an interval's width: the jackknife's error times Student's t, for few units."""
-    few = student.ppf((1 + level) / 2, len(without) - 1)
+    few = scipy.stats.t.ppf((1 + level) / 2, len(without) - 1)
     return np.asarray(few * jackknife_error(without))
 
 
@@ -398,7 +397,7 @@ def random_effects(
     weights = 1 / (errors**2 + variance)
     mean = float(weights @ estimates / weights.sum())
     spread = float(weights @ (estimates - mean) ** 2 / ((k - 1) * weights.sum()))
-    half = float(student.ppf((1 + level) / 2, k - 1)) * spread**0.5
+    half = float(scipy.stats.t.ppf((1 + level) / 2, k - 1)) * spread**0.5
     return RandomEffects(mean, (mean - half, mean + half), variance**0.5)
 
 

@@ -1,9 +1,14 @@
-"""Lists the studies and how to run them: `python -m studies`; `python -m studies new NAME` writes a
-study of your own to begin with."""
+"""Lists the studies, or runs one: `python -m studies`, `python -m studies date_manifold --n 100`.
+`python -m studies new NAME` writes a study of your own to begin with.
+
+`interp-studies` is the same command under a name of its own. It finds the studies that were
+installed even where the working directory has a folder called studies.
+"""
 
 import ast
 import keyword
 import pkgutil
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,12 +57,12 @@ def write(name: str, into: Path = Path()) -> tuple[Path, Path]:
 
 def listing() -> dict[str, str]:
     """First line of the docstring of every study, a package with a `__main__.py`, by name."""
-    found: dict[str, str] = {}
+    lines: dict[str, str] = {}
     for module in pkgutil.iter_modules(studies.__path__):
         main = Path(studies.__path__[0]) / module.name / "__main__.py"
         if main.is_file():
-            found[module.name] = _first_line(main.with_name("__init__.py")) or _first_line(main)
-    return found
+            lines[module.name] = _first_line(main.with_name("__init__.py")) or _first_line(main)
+    return lines
 
 
 def _first_line(path: Path) -> str:
@@ -67,11 +72,16 @@ def _first_line(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the list, or write a new study; 2 for other arguments."""
+    """List the studies, write a new one, or run the one that is named with the options that follow.
+
+    The exit status is 2 where no study has that name, or a new one cannot have it.
+    """
     match list(sys.argv[1:] if arguments is None else arguments):
-        case []:
+        case [] | ["-h" | "--help"]:
+            installed = Path(sys.argv[0]).stem == "interp-studies"
+            command = "interp-studies " if installed else "python -m studies."
             for name, line in listing().items():
-                print(f"{name}\n    {line}\n    python -m studies.{name} --help\n")
+                print(f"{name}\n    {line}\n    {command}{name} --help\n")
             print("A study of your own to begin with: python -m studies new NAME")
         case ["new", name]:
             try:
@@ -81,11 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 2
             print(f"{study} asks one question; run it: python {study}")
             print(f"{test} tests it: python -m pytest {test}")
-        case ["-h" | "--help"]:
-            print("python -m studies            list the studies")
-            print("python -m studies new NAME   write NAME.py, a study of your own, and its test")
-        case other:
-            print(f"unknown arguments {other}: nothing, or: new NAME", file=sys.stderr)
+        case [name, *options] if name in listing():
+            sys.argv[1:] = options
+            runpy.run_module(f"studies.{name}", run_name="__main__", alter_sys=True)
+        case [name, *_]:
+            print(
+                f"there is no study {name!r}; choose from {', '.join(listing())}", file=sys.stderr
+            )
             return 2
     return 0
 

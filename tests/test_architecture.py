@@ -17,7 +17,7 @@ COMPUTE = {
     "probes", "smds", "alignment", "readout", "affinity", "directions", "stats", "claims",
     "selection",
 }  # fmt: skip
-BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals"}
+BELOW = {"files", "checkpoints", "arrays", "duplicates", "numerals", "_lazy", "_version"}
 """What stands below all layers and imports nothing of ours."""
 MAY_IMPORT = (
     {module: GET | BELOW for module in GET}
@@ -29,7 +29,7 @@ MAY_IMPORT = (
         "directions": {"readout"} | BELOW,
         "tasks": BELOW,
         "weights": BELOW,
-        "plots": COMPUTE,
+        "plots": COMPUTE | {"_lazy"},
         "report": BELOW,
         "run": BELOW,
         "stats": BELOW,
@@ -39,6 +39,11 @@ MAY_IMPORT = (
 )
 """What of ours each module of `interp` may import beside itself."""
 
+LAZY = sorted(
+    path.parent.name
+    for path in (ROOT / "interp").glob("*/__init__.py")
+    if path.parent.name not in ("affinity", "weights")
+)
 LIBRARY = sorted((ROOT / "interp").rglob("*.py"))
 STUDIES = sorted((ROOT / "studies").rglob("*.py"))
 
@@ -69,16 +74,29 @@ def _drawn(path: Path) -> set[str]:
     return {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
 
 
+def _at_once(path: Path) -> set[str]:
+    """Modules that a file imports when it is imported itself, by its top level."""
+    body = ast.parse(path.read_text()).body
+    return {node.module or "" for node in body if isinstance(node, ast.ImportFrom)} | {
+        alias.name for node in body if isinstance(node, ast.Import) for alias in node.names
+    }
+
+
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down(path):
     module = path.relative_to(ROOT / "interp").parts[0].removesuffix(".py")
     if module == "__init__":
-        assert not _ours(path, "interp")
+        assert _at_once(path) == {"typing", "interp._lazy"}
         return
     assert module in MAY_IMPORT, f"interp/{module} is in none of the four layers"
     upward = {"plots"} if module in COMPUTE and _drawn(path) == {"interp.plots"} else set()
     assert _ours(path, "interp") <= MAY_IMPORT[module] | {module} | upward
     assert not _ours(path, "studies")
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_package_imports_its_names_when_they_are_used(name):
+    assert _at_once(ROOT / "interp" / name / "__init__.py") <= {"typing", "interp._lazy"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rival_codes import MONTHS, planted, points
 
+from interp.smds import ellipse, roundness
 from interp.smds.category_gram import category_gram
 from interp.smds.cycle import cycle_test, family_p
-from interp.smds.ellipse import ellipse, roundness
 from interp.smds.orders import arcs, cyclic_orders, orders_within
 from interp.smds.rivals import chain_statistic, order_statistic, spelling_statistic
 from interp.smds.within import within_category

@@ -1,9 +1,9 @@
 """A run's directory: complete or not, never overwritten, and checked when read back."""
 
 import json
-import runpy
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +15,11 @@ import pytest
 import torch
 
 import studies
+import studies.__main__ as command
 from interp.files import Unfinished, jsonable, write_atomically
 from interp.run import Run, StudyConfig, is_complete, origin, parse, run_command
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -292,9 +295,7 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text('"""No study."""')
     monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(sys, "argv", ["studies"])
-    with pytest.raises(SystemExit, match="^0$"):
-        runpy.run_module("studies.__main__", run_name="__main__")
+    assert command.main([]) == 0
     shown = capsys.readouterr().out
     assert [line.strip() for line in shown.splitlines() if line] == [
         "asks",
@@ -305,6 +306,49 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
         "python -m studies.bare --help",
         "A study of your own to begin with: python -m studies new NAME",
     ]
+
+
+def test_a_study_runs_by_its_name_with_the_options_behind_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "asks").mkdir()
+    (tmp_path / "asks" / "__init__.py").write_text('"""What it asks."""')
+    (tmp_path / "asks" / "__main__.py").write_text("import sys; print(__name__, *sys.argv[1:])")
+    monkeypatch.setattr(studies, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["interp-studies", "asks", "--n", "100"])
+    assert command.main() == 0
+    assert capsys.readouterr().out == "__main__ --n 100\n"
+    assert command.main([]) == 0
+    assert "interp-studies asks --help" in capsys.readouterr().out
+    assert command.main(["ask"]) == 2
+    assert "no study 'ask'; choose from asks" in capsys.readouterr().err
+
+
+def test_the_installed_command_finds_our_studies_beside_a_folder_of_the_same_name(tmp_path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["interp-studies"].partition(":")
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "interp-studies"  # what pip writes for an entry point
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "__init__.py").write_text("raise SystemExit('the folder of a user')")
+    shown = subprocess.run(
+        [sys.executable, script, "date_manifold", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Where does a language model hold a date" in shown.stdout
+    assert "--permutations" in shown.stdout
+
+
+def test_every_file_that_is_not_python_is_in_the_wheel():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package, globs in patterns["package-data"].items():
+        shipped = {path for pattern in globs for path in (ROOT / package).glob(pattern)}
+        every = {path for path in (ROOT / package).rglob("*") if path.is_file()}
+        left = {p for p in every - shipped if p.suffix != ".py" and "__pycache__" not in p.parts}
+        assert not left, package
+    assert (ROOT / "interp" / "py.typed").exists()
 
 
 def test_a_study_s_configuration_refuses_what_no_study_can_run_with():

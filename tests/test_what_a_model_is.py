@@ -29,8 +29,8 @@ from interp.model import (
     source,
     untrained,
 )
-from interp.model.company import company, switches
-from interp.model.conformance import _worst
+from interp.model._company import company, switches
+from interp.model._conformance import _worst
 from interp.model.releases import unknown_releases
 from interp.positions import Sample, find
 

@@ -11,20 +11,27 @@ decompose                            the share of an alignment that some tokens 
 alignment_grid                       all of a depth and position in a cell, at every depth
 """
 
-from interp.alignment.dictionary import DictionaryTest, dictionary_test
-from interp.alignment.geometry import (
-    Components,
-    HeldOut,
-    cka_permutations,
-    heldout_procrustes,
-    linear_cka,
-    principal_components,
-)
-from interp.alignment.grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
-from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
-from interp.alignment.resampling import Resampled, draw_pairs, resample
-from interp.alignment.scores import OK, Scores, cosines, hits
-from interp.alignment.shares import Decomposition, decompose
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.alignment.dictionary import DictionaryTest, dictionary_test
+    from interp.alignment.geometry import (
+        Components,
+        HeldOut,
+        cka_permutations,
+        heldout_procrustes,
+        linear_cka,
+        principal_components,
+    )
+    from interp.alignment.grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
+    from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
+    from interp.alignment.resampling import Resampled, draw_pairs, resample
+    from interp.alignment.scores import OK, Scores, cosines, hits
+    from interp.alignment.shares import Decomposition, decompose
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "OK",

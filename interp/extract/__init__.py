@@ -18,9 +18,16 @@ Edited runs, `extract(..., edit=)`, stay in memory. Their samples run in the ord
 under an edit of its own, and with `logits=` a pass goes on to the model's output.
 """
 
-from interp.extract.call import extract
-from interp.extract.job import BatchEdit, LogitReader
-from interp.extract.stores import Options, Stores
-from interp.files import Unfinished
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.extract.call import extract
+    from interp.extract.job import BatchEdit, LogitReader
+    from interp.extract.stores import Options, Stores
+    from interp.files import Unfinished
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = ["BatchEdit", "LogitReader", "Options", "Stores", "Unfinished", "extract"]

@@ -23,7 +23,14 @@ Gradients flow through every edit, to the vectors too. Only the gradient that
 edited, because torch forbids changing a tensor in place under a backward hook: it raises.
 """
 
-from interp.intervene.contexts import ablate, active, intervening, patch, steer
-from interp.intervene.hooks import paused
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.intervene.contexts import ablate, active, intervening, patch, steer
+    from interp.intervene.hooks import paused
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = ["ablate", "active", "intervening", "patch", "paused", "steer"]

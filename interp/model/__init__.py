@@ -5,33 +5,40 @@ model.run_with_cache(ids, names_filter=resid_post(5))
 print(*points(model), sep="\\n")               # which hook points exist here, and what they mean
 """
 
-from interp.model.attached import dropout, foreign
-from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
-from interp.model.company import company, padding_id
-from interp.model.conformance import Check, Conformance, ConformanceError, conformance
-from interp.model.given import check_device, check_models, check_name, true_name, untrained
-from interp.model.load import checkpoint_directory, load
-from interp.model.points import (
-    VOCABULARY,
-    Point,
-    PointStatus,
-    attn_out,
-    attn_scores,
-    check_hooks,
-    depth_names,
-    embed,
-    final_norm,
-    mlp_out,
-    pattern,
-    points,
-    resid_mid,
-    resid_post,
-    resid_pre,
-    residual_stream,
-    z,
-)
-from interp.model.source import Origin, Source, origin, source
-from interp.model.turns import turn
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.model._company import company, padding_id
+    from interp.model._conformance import Check, Conformance, ConformanceError, conformance
+    from interp.model._load import checkpoint_directory, load
+    from interp.model._points import (
+        VOCABULARY,
+        Point,
+        PointStatus,
+        attn_out,
+        attn_scores,
+        check_hooks,
+        depth_names,
+        embed,
+        final_norm,
+        mlp_out,
+        pattern,
+        points,
+        resid_mid,
+        resid_post,
+        resid_pre,
+        residual_stream,
+        z,
+    )
+    from interp.model._source import Origin, Source, origin, source
+    from interp.model.attached import dropout, foreign
+    from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
+    from interp.model.given import check_device, check_models, check_name, true_name, untrained
+    from interp.model.turns import turn
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "LOCAL_MODELS",

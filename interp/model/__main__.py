@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from interp.model import LOCAL_MODELS, conformance, fetch, load, points
+from interp import model as models
 
 
 def fetch_command(name: Annotated[str, tyro.conf.Positional]) -> None:
@@ -13,12 +13,12 @@ def fetch_command(name: Annotated[str, tyro.conf.Positional]) -> None:
     Args:
         name: One of the names that `list` prints.
     """
-    print(fetch(name))
+    print(models.fetch(name))
 
 
 def list_command() -> None:
     """List the models that need no hub."""
-    for name, entry in LOCAL_MODELS.items():
+    for name, entry in models.LOCAL_MODELS.items():
         print(f"{name:<14} {entry.description}")
 
 
@@ -28,9 +28,9 @@ def points_command(name: Annotated[str, tyro.conf.Positional]) -> None:
     Args:
         name: A local model, a directory, a GGUF file or a hub id.
     """
-    model = load(name, check=False)
-    print(*points(model), sep="\n")
-    print(conformance(model))
+    model = models.load(name, check=False)
+    print(*models.points(model), sep="\n")
+    print(models.conformance(model))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from interp.model.source import hash_file
+from interp.model._source import hash_file
 
 
 @dataclass(frozen=True)

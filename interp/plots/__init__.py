@@ -21,22 +21,29 @@ attention(model, ...)      attention patterns of one block
 attention_between(...)     those of the block that attends most from one token to others
 """
 
-from interp.plots.curves import lines
-from interp.plots.depths import depth_lines, depth_map
-from interp.plots.grid import heatmap
-from interp.plots.plane import agreement, circle
-from interp.plots.points import scatter, scatter_grid
-from interp.plots.probes import probe_map, projection_grids
-from interp.plots.smds import (
-    left_out_map,
-    moved_lines,
-    order_map,
-    reuse_map,
-    roundness_lines,
-    score_map,
-    similarity_maps,
-)
-from interp.plots.views import AttentionView, attention, attention_between
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.plots.curves import lines
+    from interp.plots.depths import depth_lines, depth_map
+    from interp.plots.grid import heatmap
+    from interp.plots.plane import agreement, circle
+    from interp.plots.points import scatter, scatter_grid
+    from interp.plots.probes import probe_map, projection_grids
+    from interp.plots.smds import (
+        left_out_map,
+        moved_lines,
+        order_map,
+        reuse_map,
+        roundness_lines,
+        score_map,
+        similarity_maps,
+    )
+    from interp.plots.views import AttentionView, attention, attention_between
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "AttentionView",

@@ -1,14 +1,26 @@
 """Linear probes and concept directions, each beside its null, its controls and its naive twin."""
 
-from interp.probes.ablation import Ablation, Sweep
-from interp.probes.across import across_conditions, heldout_accuracy
-from interp.probes.direction import Direction, concept_direction, mean_difference, means_coincide
-from interp.probes.erasure import Eraser, Erasure, erasure_test, leace
-from interp.probes.grid import probe_grid
-from interp.probes.projection import Projection, project
-from interp.probes.result import ProbeGrid
-from interp.probes.rowspace import RowSpace
-from interp.probes.transfer import Transfer, transfer_matrix, unit_means
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.probes.ablation import Ablation, Sweep
+    from interp.probes.across import across_conditions, heldout_accuracy
+    from interp.probes.direction import (
+        Direction,
+        concept_direction,
+        mean_difference,
+        means_coincide,
+    )
+    from interp.probes.erasure import Eraser, Erasure, erasure_test, leace
+    from interp.probes.grid import probe_grid
+    from interp.probes.projection import Projection, project
+    from interp.probes.result import ProbeGrid
+    from interp.probes.rowspace import RowSpace
+    from interp.probes.transfer import Transfer, transfer_matrix, unit_means
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "Ablation",

@@ -9,36 +9,43 @@ effects                     dose responses of steering against random directions
 save_*, load_*              readout.safetensors, quality.json, one file a concept, GGUF
 """
 
-from interp.readout.causal import DoseResponse, effects
-from interp.readout.choice import Choice, choose_block
-from interp.readout.contrast import OK
-from interp.readout.export import (
-    CONVENTION,
-    StoredConcept,
-    StoredReadouts,
-    concept_of,
-    file_stem,
-    load_concept,
-    load_control_vector,
-    load_quality,
-    load_readouts,
-    save_concepts,
-    save_control_vectors,
-    save_quality,
-    save_readouts,
-)
-from interp.readout.heads import Head, HeadRanking, rank_heads
-from interp.readout.heldout import HeldOut, held_out
-from interp.readout.quality import (
-    BlockQuality,
-    ConceptQuality,
-    Regression,
-    Spread,
-    block_quality,
-)
-from interp.readout.stability import Stability, stability
-from interp.readout.triage import Triage, triage
-from interp.readout.vectors import Readouts, fit, middle_block
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.readout._stability import Stability, stability
+    from interp.readout._triage import Triage, triage
+    from interp.readout.causal import DoseResponse, effects
+    from interp.readout.choice import Choice, choose_block
+    from interp.readout.contrast import OK
+    from interp.readout.export import (
+        CONVENTION,
+        StoredConcept,
+        StoredReadouts,
+        concept_of,
+        file_stem,
+        load_concept,
+        load_control_vector,
+        load_quality,
+        load_readouts,
+        save_concepts,
+        save_control_vectors,
+        save_quality,
+        save_readouts,
+    )
+    from interp.readout.heads import Head, HeadRanking, rank_heads
+    from interp.readout.heldout import HeldOut, held_out
+    from interp.readout.quality import (
+        BlockQuality,
+        ConceptQuality,
+        Regression,
+        Spread,
+        block_quality,
+    )
+    from interp.readout.vectors import Readouts, fit, middle_block
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "CONVENTION",

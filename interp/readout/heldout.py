@@ -35,7 +35,8 @@ class HeldOut:
     """Share of (positive, negative) pairs of texts that held-out projections order rightly; texts
     of different scenarios are compared. NaN where undefined."""
     interval: Float[np.ndarray, "concepts 2"]
-    """Jackknife interval of `auroc` over scenarios; conservative, see `interp.readout.leaveout`."""
+    """Jackknife interval of `auroc` over scenarios. It is conservative: see
+    `interp.readout.leaveout`."""
     status: tuple[str, ...]
     """`ok`, or why the AUROC, or its interval, is undefined."""
     scores: Float[np.ndarray, "concepts texts"]

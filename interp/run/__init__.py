@@ -6,9 +6,16 @@ with Run("example", config) as run:
     run.save_results({"claims": records})
 """
 
-from interp.run.command import parse, run_command
-from interp.run.config import RunConfig, StudyConfig
-from interp.run.directory import FinishedRun, Run, is_complete
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.run.command import parse, run_command
+    from interp.run.config import RunConfig, StudyConfig
+    from interp.run.directory import FinishedRun, Run, is_complete
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "FinishedRun",

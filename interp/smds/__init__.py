@@ -1,17 +1,24 @@
 """Supervised multidimensional scaling: does a representation have the geometry of its labels?"""
 
-from interp.smds.chain import ChainTest, chain_test
-from interp.smds.cycle import CycleTest, RivalTest, cycle_test
-from interp.smds.discovery import Discovery, discover
-from interp.smds.ellipse import Ellipse, Roundness, ellipse, roundness
-from interp.smds.estimator import SupervisedMDS
-from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
-from interp.smds.leaveout import LeaveOut
-from interp.smds.patching import MovedShares, Pairs, Patching
-from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
-from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
-from interp.smds.turning import Turning
-from interp.smds.within import WithinCategory, within_category
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.smds._ellipse import Ellipse, Roundness, ellipse, roundness
+    from interp.smds.chain import ChainTest, chain_test
+    from interp.smds.cycle import CycleTest, RivalTest, cycle_test
+    from interp.smds.discovery import Discovery, discover
+    from interp.smds.estimator import SupervisedMDS
+    from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
+    from interp.smds.leaveout import LeaveOut
+    from interp.smds.patching import MovedShares, Pairs, Patching
+    from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
+    from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
+    from interp.smds.turning import Turning
+    from interp.smds.within import WithinCategory, within_category
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "SHAPES",

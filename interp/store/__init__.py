@@ -19,11 +19,18 @@ from a disk or, by address (`s3://...`), from an object store.
 `python -m interp.store --help` verifies a store and tells what is in it.
 """
 
-from interp.store.lock import Locked
-from interp.store.reading import Activations, Store, by_position
-from interp.store.shards import SAMPLES, Row, Shards
-from interp.store.state import State, inspect
-from interp.store.writer import Writer
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.store.lock import Locked
+    from interp.store.reading import Activations, Store, by_position
+    from interp.store.shards import SAMPLES, Row, Shards
+    from interp.store.state import State, inspect
+    from interp.store.writer import Writer
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "SAMPLES",

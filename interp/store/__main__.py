@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from interp.store.state import inspect
+from interp import store
 
 
 def verify(path: Annotated[str, tyro.conf.Positional]) -> int:
@@ -18,7 +18,7 @@ def verify(path: Annotated[str, tyro.conf.Positional]) -> int:
     Args:
         path: Directory of the store, or its address (s3://...).
     """
-    state = inspect(path)
+    state = store.inspect(path)
     for name, problem in state.problems.items():
         print(f"{name}: {problem}")
     print(state.summary)
@@ -31,7 +31,7 @@ def info(path: Annotated[str, tyro.conf.Positional]) -> int:
     Args:
         path: Directory of the store, or its address (s3://...).
     """
-    print(inspect(path, bytes_too=False).table())
+    print(store.inspect(path, bytes_too=False).table())
     return 0
 
 

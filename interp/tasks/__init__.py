@@ -1,6 +1,13 @@
 """Many calls of one function, spread over processes, their results kept by content."""
 
-from interp.tasks.content import Shared, digest
-from interp.tasks.runner import Backend, run_tasks
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.tasks.content import Shared, digest
+    from interp.tasks.runner import Backend, run_tasks
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = ["Backend", "Shared", "digest", "run_tasks"]

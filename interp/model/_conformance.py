@@ -29,8 +29,8 @@ from jaxtyping import Float, Int
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.model.company import padding_id, switches
-from interp.model.points import (
+from interp.model._company import padding_id, switches
+from interp.model._points import (
     attn_module_out,
     attn_out,
     attn_scores,

@@ -31,8 +31,9 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from interp.checkpoints import ADAPTERS, check_checkpoint
+from interp.model._conformance import ConformanceError, conformance
+from interp.model._source import Origin, hash_directory, hash_file, source
 from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
-from interp.model.conformance import ConformanceError, conformance
 from interp.model.given import (
     UNTRAINED,
     Bits,
@@ -44,7 +45,6 @@ from interp.model.given import (
     refusal,
     true_name,
 )
-from interp.model.source import Origin, hash_directory, hash_file, source
 
 Placement = str | torch.device
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
