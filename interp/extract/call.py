@@ -44,45 +44,33 @@ def extract(
 
     Args:
         model: A bridge from `interp.model.load`, or any TransformerBridge.
-        samples: Texts with named spans, `Sample`s, or tokens with places in them, `Aligned`, whose
-            positions are called "0", "1", ... in their order.
-        hooks: Hook names, or one; their tensors must begin with the axes batch and position. None
-            are needed with `logits`.
+        samples: Texts with spans, `Sample`s, or tokens, `Aligned`, with positions "0", "1", ...
+        hooks: Names of points [batch, position, ...], or one; none are needed with `logits`.
         positions: Names of spans to read, or one; by default all that the first sample has.
-        rule: Which token stands for a span of several, `last`, `first` or `mean`: one rule, or
-            rules by position name (`last` for positions that it does not name).
+        rule: Token that stands for a span, `last`, `first` or `mean`, or a rule by position.
         out: Directory of a store, or its address (`s3://...`), `{key}` standing for the start of
-            the plan's hash; None keeps everything in memory. A store that is there in part is
-            completed, a complete one is verified and opened.
+            the plan's hash; None: in memory. A store in part is completed, a whole one verified.
         batch_size: Texts per forward pass. On a GPU that runs out of memory it is halved.
-        dtype: `float32` or `bfloat16`, to store; by default the model's own, and float32 for a
-            float16 model, whose residual stream may exceed what float16 holds.
-        edit: Opens the edit of a batch, given the numbers of its samples, such as
-            `lambda rows: patch(model, {hook: values[rows]}, positions=places[rows])`. Samples then
-            run in their order, so that copies of a text under many edits share passes. In memory.
-        logits: What to keep of the logits at the positions, a function from [batch, position,
-            vocabulary] to [batch, ...]; the result's `logits`. In memory.
-        executor: Who computes a store's shards: `local`, this process; `rank`, this process those
-            of its rank, by the variables of torchrun or SLURM; `ray`, workers of a Ray cluster.
+        dtype: `float32` or `bfloat16`; by default the model's own, of float16 float32.
+        edit: Opens the edit of a batch, given the numbers of its samples, which run in order, as in
+            `lambda rows: patch(model, {hook: values[rows]}, positions=places[rows])`. In memory.
+        logits: From logits [batch, position, vocabulary] to what is kept of them. In memory.
+        executor: Who computes: `local`, this process; `rank`, each of torchrun or SLURM; `ray`.
         workers: Of Ray; by default one for each GPU or, without any, as many as the CPUs allow.
         loader: How a worker of Ray loads the model; by default as `interp.model.load` did here.
         progress: Show a progress bar on stderr.
 
     Raises:
-        ValueError: no samples or hooks, an unknown hook, position or rule, a hook that never fires
-            or has other axes, a text that is too long, non-finite activations, a directory that
-            holds something else, an executor that lacks what it needs, or an `edit` or `logits`
-            that is no function, has the wrong result or would go into a store.
+        ValueError: no samples or hooks, an unknown name or rule, a hook that never fires or has
+            other axes, a text that is too long, non-finite activations, a directory that holds
+            something else, or an executor, `edit` or `logits` that cannot apply.
         OSError: the disk is full; what was written is kept.
-        RuntimeError: `Unfinished`, as other ranks' shards are not written; `Locked`, as another
-            process writes the store; or workers of Ray keep dying at one shard.
+        RuntimeError: `Unfinished` (other ranks' shards), `Locked`, or Ray's workers keep dying.
     """
     _check_batches(batch_size, {"edit": edit, "logits": logits}, out)
-    if not hooks and logits is None:
-        raise ValueError("there are no hooks to read; points(model) lists them")
+    _check_hooks(hooks, logits)
     _refuse_edited(model, out)
     _check_executor(executor, workers, loader, out)
-    rank = rank_of_environment() if executor == "rank" else None
     spread = (loader or _recorded_loader(model), workers) if executor == "ray" else None
     # hashing the weights takes longer than many a run that only memory sees
     identity = None if out is None else source(model)
@@ -90,10 +78,16 @@ def extract(
     job = Job(samples, plan, batch_size, edit, logits)
     bar_for = partial(_bar, origin(model).name, job, progress)
     if out is not None and identity is not None:
+        rank = rank_of_environment() if executor == "rank" else None
         writer = Writer(_expanded(out, plan.key()[:16]), plan, identity.as_dict(), rank=rank)
         return _to_disk(model, job, writer, spread, bar_for)
     with bar_for(range(plan.n_shards)) as bar:
         return Worker(model, job, advance=bar.update).to_memory()
+
+
+def _check_hooks(hooks: str | Sequence[str], logits: LogitReader | None) -> None:
+    if not hooks and logits is None:
+        raise ValueError("there are no hooks to read; points(model) lists them")
 
 
 def _to_disk(
