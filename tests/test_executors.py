@@ -164,7 +164,9 @@ def test_executors_name_what_they_lack(take, tmp_path):
         with pytest.raises(ValueError, match=message):
             take(**arguments)
     with pytest.raises(ValueError, match="executor = 'dask'; choose from local, rank, ray"):
-        call._check_executor("dask", None, tmp_path)  # the annotation of `extract` refuses it here
+        call._check_executor(
+            "dask", None, None, tmp_path
+        )  # the annotation of `extract` refuses it here
     memory = tiny_bridge("llama")
     with pytest.raises(ValueError, match="handed over in memory.*pass loader="):
         extract(memory, TEXTS, hooks=HOOKS, out=tmp_path / "s", executor="ray", progress=False)

@@ -17,7 +17,7 @@ PACKAGES = ["interp", *(f"interp.{path.parent.name}" for path in ROOT.glob("inte
 LAZY = [name for name in PACKAGES if "__getattr__" in vars(import_module(name))]
 CONTENTS = re.findall(r"^  (\w+) +(interp\.\w+)  +\S", interp.__doc__ or "", flags=re.MULTILINE)
 MODULES = re.findall(r"^  (\w+)  +[a-z]", (interp.__doc__ or "").partition("\nModules\n")[2], re.M)
-HEAVY = ("torch", "transformers", "transformer_lens", "sklearn", "scipy", "pandas", "numpy")
+HEAVY = ("torch", "transformers", "transformer_lens", "sklearn", "scipy.stats", "pandas", "numpy")
 
 
 def _python(code: str) -> str:

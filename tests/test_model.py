@@ -29,6 +29,7 @@ from interp.model import (
     resid_post,
     residual_stream,
     source,
+    z,
 )
 
 # CPU attention kernels reorder sums with the width of the batch; measured 0 to 4e-7

@@ -118,7 +118,7 @@ def test_neighbours_are_laid_out_without_axes(n):
         ({"activations": np.full((40, 5), np.nan)}, "row 0 of the activations is not finite"),
         ({"activations": np.ones((40, 5))}, "class means coincide"),
         ({"groups": np.arange(40) % 3}, "n_splits=5 must lie in 2..3"),
-        ({"groups": np.arange(40) // 2, "units": np.arange(40) % 2}, "unit '0' has the groups"),
+        ({"groups": np.arange(40) // 2, "units": np.arange(40) % 2}, "unit '0' carries two groups"),
         ({"y": np.arange(40) // 39}, "lack a class"),
     ],
 )

@@ -16,43 +16,50 @@ queries, keys, values, turned, per_query_head, normalised, output, post_norm
 `interp.affinity.notebook` holds head-averaged scores as an earlier notebook computed them.
 """
 
-from interp.affinity._cells import Effect, HeadPair, Survivors
-from interp.affinity._comparison import Comparison, compare
-from interp.affinity._flow import Flow, output, post_norm, vo
-from interp.affinity._flow_scores import (
-    FlowScores,
-    vo_cross,
-    vo_cross_difference,
-    vo_self,
-    vo_self_difference,
-)
-from interp.affinity._forms import (
-    Distance,
-    Forms,
-    fold,
-    keys,
-    logits,
-    normalised,
-    per_query_head,
-    queries,
-    turned,
-    values,
-)
-from interp.affinity._head_scores import HeadScores, Kind
-from interp.affinity._logit_null import difference_null, null, query_null
-from interp.affinity._null import Null
-from interp.affinity._pairs import PairScores, TogetherScores, qk_pairs, vo_pairs
-from interp.affinity._scores import (
-    Scores,
-    effective_rank,
-    qk,
-    qk_difference,
-    qk_self,
-    qk_self_difference,
-)
-from interp.affinity._survey import Survey, survey, survey_logits
-from interp.affinity._turns import TurnedChange, turned_change
-from interp.affinity._unrelated import Deviations, Unrelated, UnrelatedScores
+from typing import TYPE_CHECKING
+
+from interp._lazy import attach
+
+if TYPE_CHECKING:
+    from interp.affinity._cells import Effect, HeadPair, Survivors
+    from interp.affinity._comparison import Comparison, compare
+    from interp.affinity._flow import Flow, output, post_norm, vo
+    from interp.affinity._flow_scores import (
+        FlowScores,
+        vo_cross,
+        vo_cross_difference,
+        vo_self,
+        vo_self_difference,
+    )
+    from interp.affinity._forms import (
+        Distance,
+        Forms,
+        fold,
+        keys,
+        logits,
+        normalised,
+        per_query_head,
+        queries,
+        turned,
+        values,
+    )
+    from interp.affinity._head_scores import HeadScores, Kind
+    from interp.affinity._logit_null import difference_null, null, query_null
+    from interp.affinity._null import Null
+    from interp.affinity._pairs import PairScores, TogetherScores, qk_pairs, vo_pairs
+    from interp.affinity._scores import (
+        Scores,
+        effective_rank,
+        qk,
+        qk_difference,
+        qk_self,
+        qk_self_difference,
+    )
+    from interp.affinity._survey import Survey, survey, survey_logits
+    from interp.affinity._turns import TurnedChange, turned_change
+    from interp.affinity._unrelated import Deviations, Unrelated, UnrelatedScores
+else:
+    __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
     "Comparison",
