@@ -86,15 +86,7 @@ def test_a_renamed_import_keeps_its_new_name(tmp_path, monkeypatch):
     assert load("circle") == renamed.circle
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="null is both"))
-        if name == "interp.affinity"
-        else name
-        for name in PACKAGES
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_public_name_shadows_a_module(package):
     folder = ROOT.joinpath(*package.split("."))
     modules = {path.stem for path in folder.glob("*.py")}
