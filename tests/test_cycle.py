@@ -21,8 +21,8 @@ def result(kind, amplitude=5.0, seed=0, **options):
 
 def test_a_circle_beside_a_table_is_found():
     test = result("circle")
-    assert test.standing(circle=True) == ()
-    assert test.closed[test.best(circle=True)] <= 0.05
+    assert test.standing() == ()
+    assert test.closed[test.best()] <= 0.05
     assert test.undecidable() == ()
 
 
@@ -44,7 +44,7 @@ def test_each_rival_stands_where_it_is_the_truth(kind, rival):
     """One seed each: the rates are the slow tests' and docs/verdicts.md's."""
     test = result(kind, seed=3)
     compound = rival.startswith("one axis beside")
-    assert test.standing(circle=True)
+    assert test.standing()
     assert compound or test.p[rival].min() > 0.05
 
 

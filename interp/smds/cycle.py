@@ -67,6 +67,15 @@ class RivalTest:
         """By rival, p and floor at one depth, as a finding takes them."""
         return {name: (float(p[depth]), self.floor[name]) for name, p in self.p.items()}
 
+    def undecidable(self, level: float = 0.05) -> tuple[str, ...]:
+        """Rivals that this design cannot refuse at a level, whatever the data are."""
+        return tuple(name for name in self.p if self.floor[name] > level)
+
+    def standing(self, level: float = 0.05) -> tuple[str, ...]:
+        """Rivals that are not refused at the best depth."""
+        tests = self.tests(self.best())
+        return tuple(name for name, (p, _) in tests.items() if not p <= level)
+
     def table(self) -> pd.DataFrame:
         """One row per depth: the share, and p by rival."""
         columns = {f"p, {name}": values for name, values in self.p.items()}
@@ -75,7 +84,7 @@ class RivalTest:
 
 @dataclass(frozen=True)
 class CycleTest(RivalTest):
-    """One position's depths, held to what else than a circle would bring neighbours together. The
+    """One position's depths, held to all rivals of a circle, compounds of rivals among them. The
     share is that in the circle's plane; a lookup table has 2 / (categories - 1)."""
 
     closed: Float[np.ndarray, " depth"]
@@ -86,33 +95,10 @@ class CycleTest(RivalTest):
     """The Gram matrices tested."""
 
     @property
-    def circle(self) -> RivalTest:
-        """The test of a circle: all rivals."""
-        return RivalTest(self.depths, self.p, self.floor, self.share)
-
-    @property
     def neighbours(self) -> RivalTest:
         """The test of neighbours that are alike: single rivals, no compounds."""
         p = {name: values for name, values in self.p.items() if not _is_compound(name)}
         return RivalTest(self.depths, p, self.floor, self.share)
-
-    def largest_p(self, *, circle: bool = False) -> Float[np.ndarray, " depth"]:
-        """At each depth the largest p over the single rivals, with `circle` over compounds too."""
-        return (self.circle if circle else self.neighbours).largest_p()
-
-    def best(self, *, circle: bool = False) -> int:
-        """The depth whose largest p is least."""
-        return int(np.argmin(self.largest_p(circle=circle)))
-
-    def undecidable(self, level: float = 0.05) -> tuple[str, ...]:
-        """Rivals that this design cannot refuse at a level, whatever the data are."""
-        return tuple(name for name, floor in self.floor.items() if floor > level)
-
-    def standing(self, level: float = 0.05, *, circle: bool = False) -> tuple[str, ...]:
-        """Rivals that are not refused at the best depth."""
-        depth = self.best(circle=circle)
-        tests = (self.circle if circle else self.neighbours).tests(depth)
-        return tuple(name for name, (p, _) in tests.items() if not p <= level)
 
 
 def cycle_test(

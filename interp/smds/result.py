@@ -60,13 +60,13 @@ class SMDSGrid:
             for name, scores in self.controls.items()
         }
 
-    def survives(self, alpha: float = 0.05) -> Bool[np.ndarray, "blocks positions"]:
+    def survives(self, level: float = 0.05) -> Bool[np.ndarray, "blocks positions"]:
         """Cells whose score under the first shape survives correction over the grid.
 
         Raises:
-            ValueError: `alpha` is below the floor of this many permutations.
+            ValueError: `level` is below the floor of this many permutations.
         """
-        return self.test.survives(alpha)[..., 0]
+        return self.test.survives(level)[..., 0]
 
     def best(self, position: int, among: Sequence[int]) -> int:
         """The block, by number, at which left-out categories of a position are predicted best.

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim, beats, control, description, finding
+from interp.claims import LEVEL, Claim, beats, control, description, finding
 from interp.plots import agreement, circle, roundness_lines
 from interp.report import Figure, Section, Table
 from interp.smds import (
@@ -30,7 +30,7 @@ from interp.smds import (
 from interp.stats import r_squared
 from interp.study import Part, Subject
 from studies.date_manifold.data import Dataset
-from studies.date_manifold.detection import ALPHA, best_depth, detection, predictions
+from studies.date_manifold.detection import best_depth, detection, predictions
 from studies.date_manifold.interventions import outcome
 
 ORDERS, WITHIN = 999, 499
@@ -138,7 +138,7 @@ def _not_by_copies(subject: Subject, texts: Dataset, place: Landmark) -> Claim |
     if place.by_label is None:
         return None
     cell = (place.row, texts.positions.index(place.word))
-    carried = subject.ask(detection).grid.test.p_family[*cell, 0] <= ALPHA
+    carried = subject.ask(detection).grid.test.p_family[*cell, 0] <= LEVEL
     estimate = float(r_squared(texts.ideal(), place.by_label))
     return control(
         "Are the texts units of their own?",
@@ -204,8 +204,13 @@ def _held_out(subject: Subject, texts: Dataset, place: Landmark, *, left_out: bo
 
 def middle_cells(subject: Subject, texts: Dataset) -> dict[str, Cells]:
     """Activations of source and destination at every depth from 25 to 75 %, by name."""
-    cells = {word: subject.cells(word) for word in texts.landmarks}
-    return {word: [every[row] for row in subject.middle] for word, every in cells.items()}
+    cells: dict[str, Cells] = {word: [] for word in texts.landmarks}
+    for row in subject.middle:
+        depth, activations = subject.depths[row], subject.activations_at(row)
+        for word in cells:
+            rows = np.ascontiguousarray(activations[texts.positions.index(word)])
+            cells[word].append((depth, rows))
+    return cells
 
 
 def category_order(subject: Subject, texts: Dataset) -> Part:
@@ -233,7 +238,7 @@ def category_order(subject: Subject, texts: Dataset) -> Part:
         f"is that of the squared distances of the {texts.category_noun} means in the circle's "
         f"plane; unrelated directions have {2 / (len(texts.categories) - 1):.2f}."
     )
-    largest = {word: float(test.largest_p(circle=True).min()) for word, test in tests.items()}
+    largest = {word: float(test.largest_p().min()) for word, test in tests.items()}
     return Part(
         claims=claims,
         sections=[Section(f"{subject.name}: is it a circle?", [Table(table, caption)])],
@@ -268,15 +273,17 @@ def _cyclic(texts: Dataset, word: str, test: CycleTest | None, *, circle: bool) 
     }
     if test is None:
         return finding(question, statement, tests={}, needs=texts.lacking, **design)
-    depth = test.best(circle=circle)
+    rivals = test if circle else test.neighbours
     return beats(
         question,
         statement,
-        test.circle if circle else test.neighbours,
+        rivals,
         unit=f"of the squared distances of {noun} means lie in the circle's plane",
         null=f"a lookup table has {2 / (count - 1):.2f}; each rival by its own orders of the "
         f"{noun}s",
-        controls={"p of being open at some break": float(test.closed[depth])} if circle else {},
+        controls={"p of being open at some break": float(test.closed[test.best()])}
+        if circle
+        else {},
         **design,
     )
 

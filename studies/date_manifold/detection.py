@@ -21,16 +21,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim, description
+from interp.claims import LEVEL, Claim, description
 from interp.numerals import listed
 from interp.plots import depth_lines, left_out_map, order_map, score_map
 from interp.report import Block, Figure, Section, Table
 from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, smds_grid
 from interp.study import Part, Subject
 from studies.date_manifold.data import Dataset
-
-ALPHA = 0.05
-"""Family-wise level of every verdict."""
 
 UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
 """Score of isotropic predictions for labels uniform on the circle, .397."""
@@ -208,7 +205,7 @@ def _survivors(subject: Subject, texts: Dataset) -> Claim:
         f"Cells that carry the {texts.quantity}.",
         estimate=grid.survives().sum(),
         unit=f"surviving cells of {defined.sum()} defined ({defined.size} in all)",
-        null=f"{len(grid.null)} permutations of the labels, max-T over the grid at {ALPHA}",
+        null=f"{len(grid.null)} permutations of the labels, max-T over the grid at {LEVEL}",
         exchange=texts.exchanged,
         controls={"median null score": np.nanmedian(grid.test.mean)} | uniform,
     )
