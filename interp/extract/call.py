@@ -47,15 +47,15 @@ def extract(
         samples: Texts with spans, `Sample`s, or tokens, `Aligned`, with positions "0", "1", ...
         hooks: Names of points [batch, position, ...], or one; none are needed with `logits`.
         positions: Names of spans to read, or one; by default all that the first sample has.
-        rule: Token that stands for a span, `last`, `first` or `mean`, or a rule by position.
+        rule: What stands for a span's tokens: `last`, `first` or `mean`, or one by position.
         out: Directory of a store, or its address (`s3://...`), `{key}` standing for the start of
-            the plan's hash; None: in memory. A store in part is completed, a whole one verified.
+            the plan's hash; None keeps all in memory. A partial store is completed.
         batch_size: Texts per forward pass. On a GPU that runs out of memory it is halved.
-        dtype: `float32` or `bfloat16`; by default the model's own, of float16 float32.
+        dtype: `float32` or `bfloat16`; by default the model's own, and float32 for a float16 model.
         edit: Opens the edit of a batch, given the numbers of its samples, which run in order, as in
             `lambda rows: patch(model, {hook: values[rows]}, positions=places[rows])`. In memory.
-        logits: From logits [batch, position, vocabulary] to what is kept of them. In memory.
-        executor: Who computes: `local`, this process; `rank`, each of torchrun or SLURM; `ray`.
+        logits: Maps logits [batch, position, vocabulary] to what is kept of them. In memory.
+        executor: `local` (this process), `rank` (one of torchrun's or SLURM's) or `ray`.
         workers: Of Ray; by default one for each GPU or, without any, as many as the CPUs allow.
         loader: How a worker of Ray loads the model; by default as `interp.model.load` did here.
         progress: Show a progress bar on stderr.
@@ -71,6 +71,7 @@ def extract(
     _check_hooks(hooks, logits)
     _refuse_edited(model, out)
     _check_executor(executor, workers, loader, out)
+    rank = rank_of_environment() if executor == "rank" else None
     spread = (loader or _recorded_loader(model), workers) if executor == "ray" else None
     # hashing the weights takes longer than many a run that only memory sees
     identity = None if out is None else source(model)
@@ -78,7 +79,6 @@ def extract(
     job = Job(samples, plan, batch_size, edit, logits)
     bar_for = partial(_bar, origin(model).name, job, progress)
     if out is not None and identity is not None:
-        rank = rank_of_environment() if executor == "rank" else None
         writer = Writer(_expanded(out, plan.key()[:16]), plan, identity.as_dict(), rank=rank)
         return _to_disk(model, job, writer, spread, bar_for)
     with bar_for(range(plan.n_shards)) as bar:
