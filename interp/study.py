@@ -31,6 +31,7 @@ from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 import pandas as pd
 import plotly.graph_objects as go
 
+from interp import extract, model, store
 from interp.claims import Claim, about, as_records, judged
 from interp.files import Unfinished
 from interp.report import Block, Figure, Section, Table, render
@@ -77,7 +78,7 @@ Question = Callable[["Subject", Any], Part]
 """A function from a subject and the texts to its part, annotated to return a `Part`."""
 Comparison = Callable[[Sequence["Subject"], Any], Part]
 """A question about several models together."""
-Texts = Callable[[Any], Material]
+MakeTexts = Callable[[Any], Material]
 """From the options to what a study is about."""
 
 
@@ -106,7 +107,6 @@ class Subject:
     @cached_property
     def model(self) -> Any:
         """The model, a `TransformerBridge`, loaded on first use; its source is recorded."""
-        model = import_module("interp.model")
         loaded = model.load(self.name, **self.config.loading(self.name))
         self.record(f"model {self.name}", model.source(loaded).as_dict())
         return loaded
@@ -114,18 +114,18 @@ class Subject:
     @property
     def stores(self) -> Any:
         """Where activations are kept and who computes them, as `interp.extract.Stores`."""
-        return import_module("interp.extract").Stores.of(self.config)
+        return extract.Stores.of(self.config)
 
     @cached_property
     def residuals(self) -> Any:
         """Residual stream of all texts at all of their positions and every depth, as a `Store`."""
-        hooks = import_module("interp.model").residual_stream(self.model)
+        hooks = model.residual_stream(self.model)
         return self.stores.extract(self.run.study, self.model, self.texts.samples, hooks=hooks)
 
     def activations(self) -> Any:
         """(hook, residual stream [position, sample, d]) of one depth after another, as grids of
         methods take it."""
-        return import_module("interp.store").by_position(self.residuals)
+        return store.by_position(self.residuals)
 
     def cells(
         self, position: str, *, between: tuple[float | int, float | int] = (0, 100)
@@ -139,7 +139,6 @@ class Subject:
         Raises:
             ValueError: a position that the texts lack, or depths that hold nothing.
         """
-        by_position = import_module("interp.store").by_position
         rows = dict(zip(self.depths, self.residuals.hooks, strict=True))
         blocks = len(rows) - 2
         # row k is the output of k blocks; the final norm is as deep as the last of them
@@ -148,13 +147,13 @@ class Subject:
         if not chosen:
             raise ValueError(f"between = {between} holds no depth of {blocks} blocks")
         hooks = [rows[name] for name in chosen]
-        read = by_position(self.residuals, hooks=hooks, positions=[position])
+        read = store.by_position(self.residuals, hooks=hooks, positions=[position])
         return [(name, X[0]) for name, (_, X) in zip(chosen, read, strict=True)]
 
     @property
     def depths(self) -> tuple[str, ...]:
         """Names of the depths of `activations`."""
-        return import_module("interp.model").depth_names(self.residuals.hooks)
+        return model.depth_names(self.residuals.hooks)
 
     def activations_at(self, row: int) -> Any:
         """Residual stream [position, sample, d] of one depth, by its number in `depths`."""
@@ -239,7 +238,7 @@ class Study:
     """Name of its directory of runs."""
     config: type[RunConfig]
     """Its options, a frozen dataclass."""
-    texts: Texts | str
+    texts: MakeTexts | str
     """From the options to what the study is about."""
     questions: Sequence[Question | str]
     """Asked of every model, in this order."""
@@ -282,7 +281,7 @@ class Study:
         _check_spans(questions, texts)
         names = config.subjects
         if isinstance(config, StudyConfig):
-            import_module("interp.model").check_models(
+            model.check_models(
                 config.model,
                 config.device,
                 revisions=config.revision,
@@ -298,7 +297,9 @@ class Study:
             together = _together(self.comparisons, subjects, texts)
             # 3. verdicts over all models, and the report
             every = [*(part for asked in parts.values() for part in asked), *together]
-            claims = judged([c for part in every for c in part.claims], untrained=_untrained(names))
+            claims = judged(
+                [c for part in every for c in part.claims], untrained=model.untrained(names)
+            )
             run.save_results({"claims": as_records(claims)})
             outcome = Outcome(run.path, tuple(claims), tuple(subjects), parts, failed)
             run.save_report(self._page(outcome, together, texts, run))
@@ -332,7 +333,7 @@ class Study:
         )
 
 
-def run(config: RunConfig, texts: Texts, questions: Sequence[Question]) -> Outcome:
+def run(config: RunConfig, texts: MakeTexts, questions: Sequence[Question]) -> Outcome:
     """Run a study that is one module, from Python or a notebook.
 
     Args:
@@ -346,7 +347,7 @@ def run(config: RunConfig, texts: Texts, questions: Sequence[Question]) -> Outco
     return _of_module(type(config), texts, questions).run(config)
 
 
-def main(config: type[RunConfig], texts: Texts, questions: Sequence[Question]) -> None:
+def main(config: type[RunConfig], texts: MakeTexts, questions: Sequence[Question]) -> None:
     """Run a study that is one module with the options of the command line.
 
     The module's name is the study's, and its docstring says what is asked. For more than that, make
@@ -359,7 +360,7 @@ def main(config: type[RunConfig], texts: Texts, questions: Sequence[Question]) -
     study.main(prog=prog, description=(module.__doc__ or "").strip())
 
 
-def _of_module(config: type[RunConfig], texts: Texts, questions: Sequence[Question]) -> Study:
+def _of_module(config: type[RunConfig], texts: MakeTexts, questions: Sequence[Question]) -> Study:
     module = sys.modules[config.__module__]
     title = (module.__doc__ or "").strip().partition("\n")[0]
     name = _module_name(module).rpartition(".")[2]
@@ -431,10 +432,6 @@ def _in_words(subject: Subject, outcome: Outcome) -> Section:
     words = [sentence for part in outcome.parts[subject.name] for sentence in part.words]
     claims = about(outcome.claims, subject.name)
     return Section(f"{subject.name}: in words", [*words, *(c.sentence() for c in claims)])
-
-
-def _untrained(names: Sequence[str]) -> tuple[str, ...]:
-    return import_module("interp.model").untrained(names)
 
 
 def _name(question: Callable[..., Any] | str) -> str:
