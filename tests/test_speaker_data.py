@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from talks import CHATML, lines, templated, transcript_of
+from tiny_models import tiny_tokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from interp.rendering import plain
-from interp.transcripts import Transcript, Turn, exchanged, parse_transcript
+from interp.transcripts import Transcript, exchanged, parse_transcript
 from studies.speaker_role.__main__ import Config
 from studies.speaker_role.data import (
     PRONOUNS,
@@ -24,34 +26,12 @@ from studies.speaker_role.data import (
     texts,
 )
 from studies.speaker_role.tokens import label_tokens
-from tests.tiny_models import tiny_tokenizer
 
 VERBS = Config().verbs
-CHATML = (
-    "{{ bos_token }}<|im_start|>system\nAn assistant helps a user.<|im_end|>\n"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-)
-
-
-def _talk(*turns: tuple[str, str], name: str = "talk") -> Transcript:
-    made = tuple(Turn(speaker, text) for speaker, text in turns)
-    return Transcript(name, made, tuple(sorted({turn.speaker for turn in made})))
-
-
-def _lines(*speakers: str) -> str:
-    return "".join(f"{name}: remark {i}\n" for i, name in enumerate(speakers))
 
 
 def _offsets(tokenizer, text: str) -> list[tuple[int, int]]:
     return [tuple(o) for o in tokenizer(text, return_offsets_mapping=True)["offset_mapping"]]
-
-
-def _templated(template: str, family: str = "qwen2") -> PreTrainedTokenizerFast:
-    base = tiny_tokenizer(family)
-    names = {k: v for k, v in base.special_tokens_map.items() if isinstance(v, str)}
-    made = PreTrainedTokenizerFast(tokenizer_object=base.backend_tokenizer, **names)
-    made.chat_template = template
-    return made
 
 
 # labelling
@@ -63,7 +43,7 @@ def _words(talk: Transcript, verbs=VERBS) -> dict[str, list[str]]:
 
 
 def test_every_word_has_its_role():
-    talk = _talk(
+    talk = transcript_of(
         ("Ann", "Bob, I'm sure that MY sister Maria CAN't come. \"It\" I like?!"),
         ("Bob", "Rosa said \"Will you\", so we'll want Ann's mustard, he WANTS it"),
         ("Ann", "The OK was theirs; I think she should. They like Omar’s will…"),
@@ -133,7 +113,7 @@ def _colons(made) -> set[int]:
 
 
 def _one(text: str, tag: str = "Ann"):
-    talk = _talk((tag, text), ("Bob", "I am."))
+    talk = transcript_of((tag, text), ("Bob", "I am."))
     return conversations([talk], Config(arrangement="as_written"))[0]
 
 
@@ -189,7 +169,7 @@ def test_offsets_of_another_text_are_refused():
 
 
 def test_a_chat_is_labelled_as_its_lines_are():
-    tokenizer = _templated(CHATML, "llama")
+    tokenizer = templated(CHATML, "llama")
     pair = [
         conversations(shipped()[:1], Config(format=form, copies=1), tokenizer=tokenizer)[0]
         for form in ("plain", "chat")
@@ -242,7 +222,7 @@ def test_arrangements_differ_by_copy_and_seed_and_by_nothing_else():
 
 
 def test_three_speakers_take_three_rotations():
-    talk = parse_transcript(_lines("Ann", "Bob", "Cem") * 4)
+    talk = parse_transcript(lines("Ann", "Bob", "Cem") * 4)
     made = conversations([talk], Config(copies=1))
     assert [c.rotation for c in made] == [0, 1, 2]
     speakers = np.array([c.rendered.speakers for c in made])
@@ -251,8 +231,8 @@ def test_three_speakers_take_three_rotations():
 
 def test_transcripts_that_share_no_classes_are_refused():
     talk, other = (
-        parse_transcript(_lines("Ann", "Bob") * 4),
-        parse_transcript(_lines("Ann", "Cem") * 4, source="other"),
+        parse_transcript(lines("Ann", "Bob") * 4),
+        parse_transcript(lines("Ann", "Cem") * 4, source="other"),
     )
     with pytest.raises(ValueError, match="'other' has speakers Ann, Cem, but 'transcript' has Ann"):
         conversations([talk, other], Config())
@@ -316,8 +296,8 @@ def test_what_is_studied_is_told_by_its_number_and_known_by_all_of_its_texts(tmp
 
 
 def test_turns_that_change_the_speaker_are_counted():
-    talk = _talk(("Ann", "One."), ("Bob", "Two."), ("Bob", "Three."))
-    other = _talk(("Ann", "One."), ("Ann", "Two."), ("Bob", "Three."), name="other")
+    talk = transcript_of(("Ann", "One."), ("Bob", "Two."), ("Bob", "Three."))
+    other = transcript_of(("Ann", "One."), ("Ann", "Two."), ("Bob", "Three."), name="other")
     assert Sources((talk, other)).changes == 50
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from talks import CHATML, lines, templated, transcript_of
 from tiny_models import tiny_tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from interp.rendering import chat, plain, renderer
 from interp.transcripts import (
@@ -22,10 +22,6 @@ from interp.transcripts import (
 )
 from studies.speaker_role.data import shipped
 
-CHATML = (
-    "{{ bos_token }}<|im_start|>system\nAn assistant helps a user.<|im_end|>\n"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-)
 GEMMA = (
     "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
     "{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
@@ -43,30 +39,13 @@ ALTERNATING = (
 )
 
 
-def _talk(*turns: tuple[str, str], name: str = "talk") -> Transcript:
-    made = tuple(Turn(speaker, text) for speaker, text in turns)
-    return Transcript(name, made, tuple(sorted({turn.speaker for turn in made})))
-
-
-def _lines(*speakers: str) -> str:
-    return "".join(f"{name}: remark {i}\n" for i, name in enumerate(speakers))
-
-
-def _templated(template: str, family: str = "qwen2") -> PreTrainedTokenizerFast:
-    base = tiny_tokenizer(family)
-    names = {k: v for k, v in base.special_tokens_map.items() if isinstance(v, str)}
-    made = PreTrainedTokenizerFast(tokenizer_object=base.backend_tokenizer, **names)
-    made.chat_template = template
-    return made
-
-
 # reading
 
 
 def test_a_transcript_is_read_as_it_is_written():
     text = (
         "Bob:   I am early.\n\nDr. Ann Lee: You are,\n  at 9:30 even.\n   \nBob:\nI know.\n"
-        + _lines("Bob", "Dr. Ann Lee") * 4
+        + lines("Bob", "Dr. Ann Lee") * 4
     )
     read_text = parse_transcript(text, source="talk")
     assert read_text.name == "talk" and read_text.speakers == ("Bob", "Dr. Ann Lee")
@@ -79,9 +58,9 @@ def test_a_transcript_is_read_as_it_is_written():
 
 
 def test_a_speakers_number_does_not_depend_on_who_opens():
-    bob, ann = (parse_transcript(_lines(*order) * 4) for order in (("Bob", "Ann"), ("Ann", "Bob")))
+    bob, ann = (parse_transcript(lines(*order) * 4) for order in (("Bob", "Ann"), ("Ann", "Bob")))
     assert bob.speakers == ann.speakers == ("Ann", "Bob")
-    assert len(parse_transcript(_lines("C", "A", "B") * 4).speakers) == 3
+    assert len(parse_transcript(lines("C", "A", "B") * 4).speakers) == 3
 
 
 @pytest.mark.parametrize(
@@ -89,14 +68,14 @@ def test_a_speakers_number_does_not_depend_on_who_opens():
     [
         ("one\n\ntwo\n", "talk: none of 2 lines begins with 'Name:' and a space"),
         ("", "talk: none of 0 lines"),
-        ("\nA talk.\n" + _lines("Ann", "Bob") * 4, "line 2: 'A talk.' stands before the first"),
-        (_lines("Ann", "Bob") * 4 + "Ann:\n\nBob: hi\n", "line 9: 'Ann' says nothing"),
-        (_lines("Ann", "Bob") * 4 + "Bob:   ", "line 9: 'Bob' says nothing"),
-        (_lines("Ann") * 8, "line 1: 'Ann' is the only speaker"),
-        (_lines("Ann", "Bob") * 3 + _lines("Bob"), "line 1: 'Ann' has 3 turns, fewer than 4"),
-        (_lines("Ann", "Bob") * 4 + "I say: go\n", "line 9: 'I say' has 1 turns"),
-        (_lines("Ann", "ann") * 4, "line 2: 'ann' differs from 'Ann' of line 1"),
-        (_lines("Ann Lee", "Bob", "AnnLee") * 4, "line 3: 'AnnLee' differs from 'Ann Lee' of li"),
+        ("\nA talk.\n" + lines("Ann", "Bob") * 4, "line 2: 'A talk.' stands before the first"),
+        (lines("Ann", "Bob") * 4 + "Ann:\n\nBob: hi\n", "line 9: 'Ann' says nothing"),
+        (lines("Ann", "Bob") * 4 + "Bob:   ", "line 9: 'Bob' says nothing"),
+        (lines("Ann") * 8, "line 1: 'Ann' is the only speaker"),
+        (lines("Ann", "Bob") * 3 + lines("Bob"), "line 1: 'Ann' has 3 turns, fewer than 4"),
+        (lines("Ann", "Bob") * 4 + "I say: go\n", "line 9: 'I say' has 1 turns"),
+        (lines("Ann", "ann") * 4, "line 2: 'ann' differs from 'Ann' of line 1"),
+        (lines("Ann Lee", "Bob", "AnnLee") * 4, "line 3: 'AnnLee' differs from 'Ann Lee' of li"),
     ],
 )
 def test_what_is_no_transcript_is_refused_with_its_line(text, message):
@@ -106,7 +85,7 @@ def test_what_is_no_transcript_is_refused_with_its_line(text, message):
 
 def test_a_file_is_called_as_it_is_and_its_errors_name_it(tmp_path):
     path = tmp_path / "harbour.txt"
-    path.write_bytes(b"\xef\xbb\xbf" + _lines("Ann", "Bob").encode() * FEWEST_TURNS)
+    path.write_bytes(b"\xef\xbb\xbf" + lines("Ann", "Bob").encode() * FEWEST_TURNS)
     assert read_transcript(path).name == "harbour" and read_transcript(path).speakers == (
         "Ann",
         "Bob",
@@ -123,7 +102,7 @@ def test_a_file_is_called_as_it_is_and_its_errors_name_it(tmp_path):
 
 
 def test_an_exchange_flips_the_tags_and_nothing_else():
-    talk = _talk(("Bob", "Ann, I think."), ("Ann", "Bob can."), ("Bob", "We will."))
+    talk = transcript_of(("Bob", "Ann, I think."), ("Ann", "Bob can."), ("Bob", "We will."))
     other = exchanged(talk)
     assert [turn.speaker for turn in other.turns] == ["Ann", "Bob", "Ann"]
     assert [turn.text for turn in other.turns] == [turn.text for turn in talk.turns]
@@ -136,7 +115,7 @@ def test_an_exchange_flips_the_tags_and_nothing_else():
 
 
 def test_rotations_of_three_give_each_utterance_to_each():
-    talk = _talk(("Ann", "One."), ("Cem", "Two."), ("Bob", "Three."), ("Ann", "Four."))
+    talk = transcript_of(("Ann", "One."), ("Cem", "Two."), ("Bob", "Three."), ("Ann", "Four."))
     once, twice = exchanged(talk), exchanged(exchanged(talk))
     assert [turn.speaker for turn in once.turns] == ["Bob", "Ann", "Cem", "Bob"]
     for turns in zip(talk.turns, once.turns, twice.turns, strict=True):
@@ -146,7 +125,7 @@ def test_rotations_of_three_give_each_utterance_to_each():
 
 @pytest.mark.parametrize("n", (8, 9))
 def test_a_shuffle_keeps_what_is_said_and_deals_turns_evenly(n):
-    talk = _talk(*[("Ann" if i < n - 2 else "Bob", f"remark {i % 5}") for i in range(n)])
+    talk = transcript_of(*[("Ann" if i < n - 2 else "Bob", f"remark {i % 5}") for i in range(n)])
     larger = set()
     for seed in range(20):
         mixed = shuffled(talk, np.random.default_rng(seed))
@@ -178,7 +157,7 @@ def test_a_shuffle_unties_speaker_order_and_utterance():
 
 @pytest.mark.parametrize("n, longest", [(10, 10), (10, 9), (10, 4), (10, 3), (7, 1), (11, 5)])
 def test_a_split_covers_all_turns_in_even_pieces(n, longest):
-    talk = _talk(*[("Ann", f"{i}") for i in range(n - 1)], ("Bob", "last"))
+    talk = transcript_of(*[("Ann", f"{i}") for i in range(n - 1)], ("Bob", "last"))
     pieces = split(talk, lambda piece: len(piece.turns) <= longest)
     assert [turn for piece in pieces for turn in piece.turns] == list(talk.turns)
     sizes = [len(piece.turns) for piece in pieces]
@@ -202,7 +181,7 @@ def test_a_split_obeys_a_tokenizer():
 
 
 def test_a_turn_that_does_not_fit_is_refused():
-    talk = _talk(("Ann", "short"), ("Bob", "much too long"), ("Ann", "short"))
+    talk = transcript_of(("Ann", "short"), ("Bob", "much too long"), ("Ann", "short"))
     with pytest.raises(ValueError, match="turn 1 of 'Bob', counting from 0, does not fit"):
         split(talk, lambda piece: len(plain(piece).text) <= 12)
 
@@ -211,7 +190,7 @@ def test_a_turn_that_does_not_fit_is_refused():
 
 
 def test_plain_text_is_the_lines_of_the_transcript():
-    talk = _talk(("Bob", "I am."), ("Ann", "Bob: no."), ("Bob", "I am."))
+    talk = transcript_of(("Bob", "I am."), ("Ann", "Bob: no."), ("Bob", "I am."))
     written = plain(talk)
     assert written.text == "Bob: I am.\nAnn: Bob: no.\nBob: I am.\n"
     assert [written.text[slice(*s)] for s in written.tags] == ["Bob", "Ann", "Bob"]
@@ -231,8 +210,8 @@ def test_plain_text_is_the_lines_of_the_transcript():
 def test_a_chat_marks_roles_and_contents(template, words):
     # words of headers as messages, a message twice, and one role several times in a row
     said = ("s", "user", "assistant", "I am.", "I am.", "end", "model")
-    talk = _talk(*zip(("Bob", "Bob", "Ann", "Ann", "Ann", "Ann", "Bob"), said, strict=True))
-    written = chat(talk, _templated(template))
+    talk = transcript_of(*zip(("Bob", "Bob", "Ann", "Ann", "Ann", "Ann", "Bob"), said, strict=True))
+    written = chat(talk, templated(template))
     assert [written.text[slice(*s)] for s in written.turns] == list(said)
     numbers = [1, 1, 0, 0, 0, 0, 1]
     assert list(written.speakers) == numbers
@@ -246,8 +225,8 @@ def test_a_chat_marks_roles_and_contents(template, words):
 
 @pytest.mark.parametrize("family, added", [("llama", 1), ("gpt2", 0)])
 def test_a_chat_begins_with_one_bos(family, added):
-    tokenizer = _templated(CHATML, family)
-    written = chat(_talk(("Ann", "I am."), ("Bob", "You can.")), tokenizer)
+    tokenizer = templated(CHATML, family)
+    written = chat(transcript_of(("Ann", "I am."), ("Bob", "You can.")), tokenizer)
     assert written.text.startswith(str(tokenizer.bos_token)) == (not added)
     ids = tokenizer(written.text)["input_ids"]
     assert ids[0] == tokenizer.bos_token_id and ids.count(tokenizer.bos_token_id) == 1
@@ -263,14 +242,14 @@ def test_a_chat_begins_with_one_bos(family, added):
     ],
 )
 def test_a_chat_template_that_cannot_hold_turns_is_refused(template, message):
-    talk = _talk(("Ann", "I am."), ("Ann", "You can."), ("Bob", "We will."))
+    talk = transcript_of(("Ann", "I am."), ("Ann", "You can."), ("Bob", "We will."))
     with pytest.raises(ValueError, match=re.escape(message)):
-        chat(talk, _templated(template))
+        chat(talk, templated(template))
 
 
 def test_a_chat_has_two_speakers():
-    talk = _talk(("Ann", "I am."), ("Bob", "You can."), ("Cem", "We will."))
+    talk = transcript_of(("Ann", "I am."), ("Bob", "You can."), ("Cem", "We will."))
     with pytest.raises(ValueError, match="3 speakers, but a chat has two"):
-        chat(talk, _templated(CHATML))
+        chat(talk, templated(CHATML))
     with pytest.raises(ValueError, match="'chat' needs a tokenizer"):
         renderer("chat")
