@@ -48,7 +48,12 @@ Say what was found
   judged                interp.claims      verdicts, corrected over all findings of a run
   Run                   interp.run         a directory with results, tables, report and manifest
 
+Run a study
+  Texts                 interp.texts       samples with labels and groups
+
 Modules
+  study        texts and questions: the one runner of all studies
+  texts        the texts of a study
   model        load models; hook names; checks of what the names mean
   positions    named spans of characters to token positions
   labelled     texts with spans, labels and groups from CSV or JSONL
@@ -96,7 +101,9 @@ if TYPE_CHECKING:
         smds,
         stats,
         store,
+        study,
         tasks,
+        texts,
         weights,
     )
     from interp._version import __version__
@@ -111,6 +118,7 @@ if TYPE_CHECKING:
     from interp.run import Run
     from interp.smds import smds_grid
     from interp.store import Store, by_position
+    from interp.texts import Texts
     from interp.weights import AttentionWeights
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -120,6 +128,7 @@ __all__ = [
     "Run",
     "Sample",
     "Store",
+    "Texts",
     "__version__",
     "ablate",
     "affinity",
@@ -155,7 +164,9 @@ __all__ = [
     "stats",
     "steer",
     "store",
+    "study",
     "tasks",
+    "texts",
     "vo",
     "weights",
 ]
