@@ -94,17 +94,15 @@ class ProbeGrid:
 
     def plot(self, title: str = "Held-out score of linear probes") -> go.Figure:
         """The scores as a heatmap of blocks by cells, surviving cells dotted."""
-        from interp.plots import heatmap
+        from interp.plots import probe_map
 
-        return heatmap(
+        return probe_map(
+            self,
             self.score,
-            row_labels=self.blocks,
-            column_labels=self.cells,
             title=title,
             colour_label="balanced accuracy" if self.kind == "classes" else "R2",
             reference={"chance": self.chance},
             survivors=self.survives() if self.test.floor <= 0.05 else None,
-            status=self.status,
         )
 
     def table(self) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from interp.claims import Claim, description, finding
 from interp.plots import heatmap, lines
 from interp.readout import DoseResponse, dealt_labels, effects, fit
 from interp.report import Figure, Section, Table
+from interp.stats import interval
 from studies.concept_readout.corpus import Corpus
 from studies.concept_readout.passes import (
     OPENINGS,
@@ -300,7 +301,7 @@ def _doses(fitted: Vectors, steered: Steered) -> Figure:
     strongest = np.argsort(-steered.word.slope)[:SHOWN]
     series = {fitted.readouts.concepts[k]: _with_zero(steered.logprob[k]) for k in strongest}
     pooled = steered.random_logprob.reshape(-1, len(DOSES))
-    low, high = np.quantile(pooled, [0.025, 0.975], axis=0)
+    low, high = interval(pooled)
     series["random directions"] = _with_zero(pooled.mean(axis=0))
     figure = lines(
         series,
