@@ -39,7 +39,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "date_manifold": ("--model", REAL, "{tiny}", "--n", "120", "--folds", "2",
                       "--permutations", "40", "--interventions", "8", "--jobs", "1"),
     "date_manifold people": ("--model", "{tiny}", "--n", "60", "--people", "2", "--folds", "2",
-                             "--permutations", "40", "--interventions", "4", "--jobs", "1"),
+                             "--permutations", "40", "--interventions", "8", "--jobs", "1"),
     "date_manifold task": ("--model", "{tiny}", "--task", "weekday", "--n", "60", "--folds", "2",
                            "--permutations", "40", "--interventions", "0", "--jobs", "1"),
     "speaker_role": ("--model", REAL, "{tiny}", "--copies", "1", "--permutations", "40",
