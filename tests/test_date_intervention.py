@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from planted_texts import CONFIG, Planted, few_words
-from tiny_models import tiny_hf, tiny_tokenizer
+from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 from trained_gpt2 import birthdays
 
 from interp.extract import extract
@@ -227,6 +227,19 @@ def test_texts_that_do_not_allow_it_say_what_they_lack(data, lacking):
     left_out = Planted(data, {})
     assert left_out.ask(interventions.patching) == Part() == left_out.ask(interventions.turning)
     assert left_out.ask(interventions.outcome) is None
+
+
+def test_attention_is_shown_in_the_first_text_that_is_short_enough():
+    data = few_words("birthday", 24)
+    long = [Sample(s.text + " and so on" * 200, s.spans) for s in data.samples]
+    subject = Planted(dataclasses.replace(data, samples=[long[0], *data.samples[1:]]), {})
+    subject.model = tiny_bridge("gpt2", n_positions=1024)
+    (section,) = subject.ask(interventions.attention).sections
+    assert "attention of block" in section.title
+    subject = Planted(dataclasses.replace(data, samples=long), {})
+    subject.model = tiny_bridge("gpt2", n_positions=1024)
+    (section,) = subject.ask(interventions.attention).sections
+    assert section.body == ["Every text is too long for a picture of it."]
 
 
 def test_fewer_pairs_than_none_are_refused():

@@ -10,6 +10,7 @@ from interp.plots import (
     agreement,
     attention,
     attention_between,
+    can_be_shown,
     circle,
     depth_lines,
     depth_map,
@@ -325,6 +326,7 @@ def test_attention_out_of_range_or_over_a_long_text_is_refused():
         attention(model, TEXT, 0, heads=[4])
     with pytest.raises(ValueError, match="at most 256"):
         attention(model, TEXT * 40, 0)
+    assert can_be_shown(model, TEXT) and not can_be_shown(model, TEXT * 40)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from interp.transcripts import parse_transcript
 from studies.speaker_role import direction, naive, probing
 from studies.speaker_role.__main__ import STUDY, Config
 from studies.speaker_role.data import Sources, conversations
-from studies.speaker_role.tokens import Tokens, labelled_tokens, naive_tokens, read
+from studies.speaker_role.tokens import Tokens, labelled_tokens, naive_tokens, read, tag_attention
 
 DEPTHS = ("embedding", "block 1", "final norm")
 
@@ -62,6 +62,17 @@ def test_every_labelled_token_is_a_row_with_its_own_activation(tmp_path):
 def _inside(talk, character: int) -> bool:
     spans = (*talk.rendered.tags, *talk.rendered.turns)
     return any(start <= character < stop for start, stop in spans)
+
+
+def test_of_a_long_conversation_as_many_turns_are_shown_as_fit():
+    bridge = tiny_bridge("llama", max_position_embeddings=512)
+    remark = "I like the old mill by the river. " * 3
+    talk = "\n".join(f"{'Ann' if turn % 2 else 'Ben'}: {remark}" for turn in range(8))
+    shown, *_ = conversations([parse_transcript(talk, source="talk")], Config(copies=1))
+    view = tag_attention(bridge, shown)
+    assert view is not None and 150 < len(view.tokens) <= 256
+    one = dataclasses.replace(shown.rendered, turns=((0, len(shown.text)),))
+    assert tag_attention(bridge, dataclasses.replace(shown, rendered=one)) is None
 
 
 # --- verdicts on planted speakers ----------------------------------------------------------------

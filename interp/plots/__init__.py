@@ -19,6 +19,7 @@ probe_map(grid, ...)       a number of every cell of a grid of probes
 projection_grids(grid)     samples of every cell of a grid of probes
 attention(model, ...)      attention patterns of one block
 attention_between(...)     those of the block that attends most from one token to others
+can_be_shown(model, text)  whether a text is short enough for them
 """
 
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         score_map,
         similarity_maps,
     )
-    from interp.plots.views import AttentionView, attention, attention_between
+    from interp.plots.views import AttentionView, attention, attention_between, can_be_shown
 else:
     __getattr__, __dir__ = attach(__name__)
 
@@ -50,6 +51,7 @@ __all__ = [
     "agreement",
     "attention",
     "attention_between",
+    "can_be_shown",
     "circle",
     "depth_lines",
     "depth_map",

@@ -109,13 +109,22 @@ def attention_between(
     return _view(tokens, patterns[block], block, order)
 
 
+def can_be_shown(model: AttendingModel, text: str) -> bool:
+    """Whether a text is short enough for `attention` and `attention_between`."""
+    return _encoded(model, text)["input_ids"].shape[1] <= MAX_TOKENS
+
+
+def _encoded(model: AttendingModel, text: str) -> Any:
+    bos = model.tokenizer.bos_token
+    special = not (bos and text.startswith(bos))  # a rendered chat brings its own
+    return model.tokenizer(text, return_tensors="pt", add_special_tokens=special)
+
+
 def _patterns(
     model: AttendingModel, text: str, blocks: Sequence[int]
 ) -> tuple[tuple[str, ...], list[Float[torch.Tensor, "head query key"]]]:
     """Tokens of a text, and the pattern of each block."""
-    bos = model.tokenizer.bos_token
-    special = not (bos and text.startswith(bos))  # a rendered chat brings its own
-    encoded = model.tokenizer(text, return_tensors="pt", add_special_tokens=special)
+    encoded = _encoded(model, text)
     ids = encoded["input_ids"]
     if ids.shape[1] > MAX_TOKENS:
         raise ValueError(f"the text has {ids.shape[1]} tokens; at most {MAX_TOKENS} can be shown")

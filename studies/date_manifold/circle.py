@@ -393,7 +393,7 @@ def _round(texts: Dataset, word: str, rings: Roundness, row: int, depth: str) ->
         "Is the figure rigid, and is it round?",
         f"How round the ring of {texts.category_noun}s is at {word}, beyond what a table would be.",
         estimate=rings.ratio[row, column],
-        unit=f"minor over major axis at {depth}",
+        unit=f"minor over major axis at {depth}, in spreads within {texts.category_noun}s",
         null="unrelated directions, whose level in any plane is taken off: a table has 0",
         exchange=f"none: the {len(texts.categories)} {texts.category_noun}s are all there are",
         controls={"at least (95 %, of the table's scatter)": rings.lower[row, column]},

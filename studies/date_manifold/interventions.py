@@ -24,7 +24,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.claims import Claim, description
 from interp.extract import BatchEdit, extract
 from interp.intervene import patch, steer
-from interp.plots import attention_between, moved_lines
+from interp.plots import attention_between, can_be_shown, moved_lines
 from interp.positions import align
 from interp.report import Figure, Section, Table
 from interp.smds import MovedShares, Pairs, Patching, SupervisedMDS, Turning
@@ -384,7 +384,11 @@ def _turns(subject: Subject, texts: Dataset, result: Edited, statement: str) -> 
 
 def attention(subject: Subject, texts: Dataset) -> Part:
     """Where does the destination attend?"""
-    model, sample = subject.model, texts.samples[0]
+    model = subject.model
+    sample = next((s for s in texts.samples if can_be_shown(model, s.text)), None)
+    title = f"{subject.name}: attention"
+    if sample is None:
+        return Part(sections=[Section(title, ["Every text is too long for a picture of it."])])
     (aligned,) = align(model.tokenizer, [sample], [texts.source, texts.destination])
     source, destination = (int(tokens[-1]) for tokens in aligned.tokens)
     view = attention_between(model, sample.text, destination, [source])
@@ -393,5 +397,4 @@ def attention(subject: Subject, texts: Dataset) -> Part:
         f"most from {texts.destination} to {texts.source}; heads stand in the order of that "
         "attention."
     )
-    title = f"{subject.name}: attention of block {view.block}"
-    return Part(sections=[Section(title, [Figure(view, caption)])])
+    return Part(sections=[Section(f"{title} of block {view.block}", [Figure(view, caption)])])

@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from interp.extract import Stores
 from interp.model import depth_names, residual_stream
-from interp.plots import AttentionView, attention_between
+from interp.plots import AttentionView, attention_between, can_be_shown
 from interp.positions import Sample
 from interp.report import Block, Figure, Section
 from interp.store import Store
@@ -313,12 +313,15 @@ def _whole(name: str) -> str:
 
 def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView | None:
     """Attention patterns of the first turns of a conversation, in the block with the head that
-    attends most from the last token back to the tags; None for texts without tags."""
-    turns = talk.rendered.turns[:SHOWN_TURNS]
-    tags = talk.rendered.tags[: len(turns)]
-    if not tags:
+    attends most from the last token back to the tags; None for texts without tags, and for a
+    first turn that is too long to be shown."""
+    tags = talk.rendered.tags[:SHOWN_TURNS]
+    openings = [talk.text[:stop] for _, stop in talk.rendered.turns[: len(tags)]]
+    fitting = [opening for opening in openings if can_be_shown(model, opening)]
+    if not fitting:
         return None
-    text = talk.text[: turns[-1][1]]
+    text = fitting[-1]
+    tags = tags[: len(fitting)]
     encoded = model.tokenizer(text, return_offsets_mapping=True)
     starts, stops = np.array(encoded["offset_mapping"]).T
     tagged = np.any([(starts < end) & (stops > start) for start, end in tags], axis=0)
