@@ -145,7 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if (old / "constraints.txt").read_bytes() != (ROOT / "constraints.txt").read_bytes():
                 raise ValueError(f"{options.commit} has another lock: the numbers may be its own")
             for name in (each for each in RUNS if each.startswith(options.only)):
-                failed += compare(name, old, home, renamed)
+                try:
+                    failed += compare(name, old, home, renamed)
+                except RuntimeError as error:  # the others can still be compared
+                    failed += 1
+                    print(f"{name}: {error}", flush=True)
         finally:
             subprocess.run([*git, "remove", "--force", str(old)], check=True)
     return int(failed > 0)

@@ -10,8 +10,10 @@ measure, not geometry. So the level that a table reaches in *any* plane is taken
 3. Lower limit: a random orthonormal pair W of N's dimensions is added to F, which brings the
    table's scatter in once more, and 2 tau is taken off (400 draws, their lower quantile).
 
-A circle's lesser axis is the lesser one, so the ratio is at most 1 by construction, and only a
-lower limit says anything. The twelve months are all months; it is about table and noise.
+Lengths are in units of the spread within categories, as in `interp.smds.category_gram`: a ring that
+is round in raw activations need not be in those. A circle's lesser axis is the lesser one, so the
+ratio is at most 1 by construction, and only a lower limit says anything. The twelve months are all
+months; it is about table and noise.
 """
 
 from collections.abc import Iterable, Sequence
