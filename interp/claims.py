@@ -35,6 +35,8 @@ from interp.stats import PermutationTest
 
 LEVEL = 0.05
 """Family-wise error rate of a run's findings."""
+NORMAL_95 = 1.959964
+"""Half of a normal estimate's 95 % interval, in standard errors."""
 
 Kind = Literal["finding", "description", "control"]
 Verdict = Literal[
@@ -74,7 +76,8 @@ class Claim:
     """Lower and upper confidence limit of the estimate, in its unit; None in a record for a limit
     that is not finite."""
     standard_error: float | None = None
-    """Of the estimate, for a summary over runs or models; None where it has none."""
+    """Of the estimate, for a summary over runs or models; by default that of a normal estimate with
+    the interval's width."""
     smallest_effect: float | None = None
     """Smallest effect of interest, in the unit: an interval below it refutes the finding."""
     detectable: str = ""
@@ -97,6 +100,9 @@ class Claim:
     """What it would take to test the statement, where it is not testable here."""
     primary: bool = False
     """Whether this is the one finding that the study is about."""
+    registered: bool | None = None
+    """Whether it was registered before anything was read; False makes it exploratory, None says
+    that nothing was registered."""
     p: float | None = None
     """Largest p over the tests of a finding."""
     p_adjusted: float | None = None
@@ -308,7 +314,8 @@ def judged(
 ) -> list[Claim]:
     """The claims of a run with their verdicts: controls first, then Holm over all findings.
 
-    A finding that cannot be tested takes no part in the correction. Those about `untrained`
+    A finding that cannot be tested takes no part in the correction. An exploratory one is corrected
+    together with all others, and takes no part in theirs. Those about `untrained`
     subjects, models of random weights that stand beside others for comparison, are described: they
     are nobody's finding, and a correction for them would cost the others their power.
 
@@ -322,8 +329,13 @@ def judged(
             raise ValueError(f"two primary findings about {subject!r}; a study has one")
     blocked = {claim.subject: claim for claim in claims if claim.verdict == "failed"}
     testable = [c for c in claims if c.kind == "finding" and not _untestable(c, blocked, level)]
-    adjusted = dict(zip(map(id, testable), holm([c.p or 0.0 for c in testable]), strict=True))
+    family = [claim for claim in testable if claim.registered is not False]
+    adjusted = _adjusted(testable) | _adjusted(family)
     return [_verdict(claim, blocked, adjusted, level) for claim in claims]
+
+
+def _adjusted(findings: Sequence[Claim]) -> dict[int, float]:
+    return dict(zip(map(id, findings), holm([c.p or 0.0 for c in findings]), strict=True))
 
 
 def _compared(claim: Claim) -> Claim:
@@ -369,6 +381,7 @@ def _verdict(
     assert p is not None
     if p <= level and not failed:
         reason = f"p {claim.p:.3g}, {p:.3g} after correction over {len(adjusted)} findings"
+        reason += "; exploratory, as it was not registered" * (claim.registered is False)
         return replace(claim, verdict="supported", reason=reason, p_adjusted=p)
     if not failed and _at_floor(claim, level):
         reason = (
@@ -445,6 +458,8 @@ def _numbers(statement: str, design: Mapping[str, Any]) -> dict[str, Any]:
         if low > high:
             raise ValueError(f"{statement!r}: interval [{low}, {high}] is reversed")
         made["interval"] = None if math.isnan(low) or math.isnan(high) else (low, high)
+        if made.get("standard_error") is None and math.isfinite(high - low):
+            made["standard_error"] = (high - low) / (2 * NORMAL_95)
     made["controls"] = {
         name: value if isinstance(value, str) else float(value)
         for name, value in (made.get("controls") or {}).items()
@@ -461,7 +476,7 @@ def as_table(claims: Sequence[Claim | Mapping[str, Any]]) -> pd.DataFrame:
     subject. Rows and columns keep the order of `claims`. Raises ValueError if two claims share
     question, statement and subject, since one would hide the other.
     """
-    claims = [claim if isinstance(claim, Claim) else _of_record(claim) for claim in claims]
+    claims = [claim if isinstance(claim, Claim) else from_record(claim) for claim in claims]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     subjects = list(dict.fromkeys(claim.subject for claim in claims))
     for claim in claims:
@@ -475,7 +490,8 @@ def as_table(claims: Sequence[Claim | Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=index, columns=pd.Index(subjects, name="subject"))
 
 
-def _of_record(record: Mapping[str, Any]) -> Claim:
+def from_record(record: Mapping[str, Any]) -> Claim:
+    """The claim of a record that `as_records` made, as a run's results keep it."""
     between = record["interval"]
     tests = {rival: Test(**test) for rival, test in record["tests"].items()}
     limits = None if between is None else tuple(between)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         residual_stream,
         z,
     )
+    from interp.model._skeleton import Skeleton, skeleton
     from interp.model._source import Origin, Source, origin, source
     from interp.model.attached import dropout, foreign
     from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
@@ -50,6 +51,7 @@ __all__ = [
     "Origin",
     "Point",
     "PointStatus",
+    "Skeleton",
     "Source",
     "attn_out",
     "attn_scores",
@@ -76,6 +78,7 @@ __all__ = [
     "resid_post",
     "resid_pre",
     "residual_stream",
+    "skeleton",
     "source",
     "true_name",
     "untrained",

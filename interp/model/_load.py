@@ -102,7 +102,7 @@ def load(
         random_seed = seed or 0 if weights == "random" else None
         how = _How.of(revision, device, dtype, device_map, random_seed, quantise)
         hf, own, origin, dtype = *_from_name(true_name(str(model)), tokenizer, how), how.dtype
-    bridge = _boot(_text_part(hf), own, fold=fold)
+    bridge = boot(text_part(hf), own, fold=fold)
     bridge.interp_origin = origin
     bridge.interp_source = source(bridge)
     again = {"dtype": dtype, "device_map": device_map, "quantise": quantise, "fold": fold}
@@ -213,7 +213,7 @@ def checkpoint_directory(name: str | Path, *, revision: str | None = None) -> Pa
             place, revision=revision, allow_patterns=["*.json", "*.safetensors"]
         )
     except (OSError, ValueError) as error:  # a name the hub would not take is a ValueError
-        raise ValueError(_hub_message(place, error)) from error
+        raise ValueError(hub_message(place, error)) from error
     return Path(found)
 
 
@@ -287,7 +287,7 @@ def _from_name(
     except OSError as error:
         if not on_hub:
             raise ValueError(f"cannot load {place}: {str(error).splitlines()[0]}") from error
-        raise ValueError(_hub_message(name, error)) from error
+        raise ValueError(hub_message(name, error)) from error
     if on_hub:
         commit = _commit(name, how.revision)
         origin = replace(origin, revision=commit, files={"commit": str(commit)})
@@ -373,7 +373,8 @@ def _locate(name: str) -> tuple[str, Origin]:
     return name, Origin(name, "hub")
 
 
-def _hub_message(name: str, error: Exception) -> str:
+def hub_message(name: str, error: Exception) -> str:
+    """Why the hub did not give a model, and which names there are."""
     reason = str(error).strip().splitlines()[0]
     if "valid model identifier" in reason:
         return (
@@ -383,7 +384,7 @@ def _hub_message(name: str, error: Exception) -> str:
     return f"cannot load {name!r} from the hub: {reason} {choices(name)}"
 
 
-def _text_part(hf: PreTrainedModel) -> PreTrainedModel:
+def text_part(hf: PreTrainedModel) -> PreTrainedModel:
     """The causal language model inside a multimodal one, sharing its modules."""
     text_config = hf.config.get_text_config(decoder=True)
     if text_config is hf.config:
@@ -395,9 +396,14 @@ def _text_part(hf: PreTrainedModel) -> PreTrainedModel:
     return text
 
 
-def _boot(
+def boot(
     hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, fold: bool
 ) -> TransformerBridge:
+    """The bridge of a HuggingFace model, with a copy of its tokenizer.
+
+    Raises:
+        ValueError: a slow tokenizer, or a model that cannot be wrapped.
+    """
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is not a fast tokenizer; offsets need one (use_fast=True)"

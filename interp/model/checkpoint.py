@@ -158,7 +158,7 @@ def converted(gguf: Path) -> Path:
         )
         require_all_weights(str(gguf), info)
         model.save_pretrained(partial)
-        _tokenizer(gguf).save_pretrained(partial)
+        tokenizer_of(gguf).save_pretrained(partial)
         try:
             partial.rename(target)
         except OSError:
@@ -186,7 +186,7 @@ def require_all_weights(name: str, info: Mapping[str, Collection]) -> None:
             )
 
 
-def _tokenizer(gguf: Path):
+def tokenizer_of(gguf: Path):
     """transformers' reading of the tokenizer, with the digit splitting that it drops: a GGUF file
     names its pre-tokenizer, and for `smollm` transformers builds a plain byte-level one."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

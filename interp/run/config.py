@@ -24,15 +24,46 @@ class RunConfig:
     and grids a Ray cluster."""
     workers: int | None = None
     """Workers of the Ray cluster; by default one for each GPU, or as many as the CPUs allow."""
+    plan: bool = False
+    """Print what would be read, held and stored, and what would not fit, and stop before any weight
+    is read."""
+    power: tuple[float, ...] = ()
+    """Ask no model: plant effects of these sizes, in standard deviations of noise, into the study's
+    own design, and print how often they are found."""
+    register: Path | None = None
+    """Write options, questions and claims to this file, and stop before anything is read."""
+    registered: Path | None = None
+    """A file of --register: other options are refused, and claims that it lacks are exploratory."""
+    replicates: int = 1
+    """Seeds to run one after another, with texts, folds and permutations of their own, and to
+    combine by random effects."""
 
     def __post_init__(self):
         object.__setattr__(self, "runs", Path(self.runs))  # from Python often a string
-        self.require_at_least(batch_size=1)
+        self.require_at_least(batch_size=1, replicates=1)
+        for size in self.power:
+            if not 0 <= size < float("inf"):
+                raise ValueError(f"power = {self.power}; an effect's size is a number from 0 up")
+        self._refuse_two_actions()
         if self.workers is not None and (self.workers < 1 or self.executor != "ray"):
             raise ValueError(
                 f"workers = {self.workers}; give 1 or more, and executor 'ray', "
                 f"not {self.executor!r}"
             )
+
+    @property
+    def action(self) -> str:
+        """What is asked for in place of a single run: `plan`, `power`, `register` or `replicates`;
+        "" for a run."""
+        chosen = [name for name in ("plan", "power", "register") if getattr(self, name)]
+        chosen += ["replicates"] if self.replicates > 1 else []
+        return ", ".join(chosen)
+
+    def _refuse_two_actions(self) -> None:
+        if "," in self.action:
+            raise ValueError(f"give one of {self.action}: each takes the place of a run")
+        if self.action in ("plan", "power", "register") and self.registered:
+            raise ValueError(f"registered has no part beside {self.action}; leave one of them out")
 
     @property
     def backend(self) -> Literal["loky", "ray"]:

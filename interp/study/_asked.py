@@ -53,6 +53,8 @@ Comparison = Callable[[Sequence["Subject"], Any], Part]
 """A question about several models together."""
 MakeTexts = Callable[[Any], Material]
 """From the options to what a study is about."""
+Plant = Callable[[Any, Any, float, int], "Subject"]
+"""From options, texts, size of an effect and number of a draw to a subject without a model."""
 
 
 @dataclass(eq=False)
@@ -84,7 +86,7 @@ class Subject:
         self.record(f"model {self.name}", model.source(loaded).as_dict())
         return loaded
 
-    @property
+    @cached_property
     def stores(self) -> Any:
         """Where activations are kept and who computes them, as `interp.extract.Stores`."""
         return extract.Stores.of(self.config)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,8 +24,14 @@ from interp.claims import Claim, about, as_records, judged
 from interp.files import Unfinished
 from interp.report import Block, Figure, Section, Table, render
 from interp.run import Run, RunConfig, StudyConfig, run_command
-from interp.study._asked import Comparison, MakeTexts, Part, Question, Subject
+from interp.study._asked import Comparison, MakeTexts, Part, Plant, Question, Subject
 from interp.study._questions import check_question, check_spans, name_of, resolved
+
+if TYPE_CHECKING:
+    from interp.study._needs import Needs
+    from interp.study._power import Power
+    from interp.study._registration import Registration
+    from interp.study._replicates import Combined
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Outcome:
     parts: Mapping[str, tuple[Part, ...]]
     """Answers by model, in the order of the questions."""
     failed: Mapping[str, str]
-    """Error of each model that failed."""
+    """Error of each model or comparison that failed."""
 
     @property
     def report(self) -> Path:
@@ -85,6 +91,9 @@ class Study:
     """Paragraphs and tables on what was done."""
     title: str = ""
     """Title of the report, by default the name; `{texts.attribute}` is filled in."""
+    planted: Plant | str | None = None
+    """From options, texts, size of an effect and number of a draw to a subject without a model,
+    for `power` and `register`; by default noise that holds the labels of `Texts`."""
 
     def __post_init__(self):
         names = [name_of(question) for question in self.questions]
@@ -97,11 +106,96 @@ class Study:
     def main(self, *, prog: str, description: str = "") -> None:
         """Run with the options of the command line, and print the path of the report.
 
-        The exit status is 1 where a model failed.
+        The exit status is 1 where a model failed, or where --plan finds that something would not
+        fit.
         """
-        outcome = run_command(self.run, self.config, prog=prog, description=description)
-        if outcome is not None and outcome.failed:
+        done = run_command(self.act, self.config, prog=prog, description=description)
+        if getattr(done, "failed", None) or getattr(done, "too_large", None):
             raise SystemExit(1)
+
+    def act(self, config: RunConfig) -> "Outcome | Needs | Power | Registration | Combined":
+        """What the options ask for: `run`, or in its place `plan`, `power`, `register` or
+        `replicate`."""
+        actions = {
+            "plan": self.plan,
+            "power": self.power,
+            "register": self.register,
+            "replicates": self.replicate,
+        }
+        return actions.get(config.action, self.run)(config)
+
+    def plan(self, config: RunConfig) -> "Needs":
+        """What a run would read, hold and store, and what would not fit.
+
+        Raises:
+            ValueError: as `run`, or a study that does not ask models.
+        """
+        from interp.study._needs import needs
+
+        if not isinstance(config, StudyConfig):
+            raise ValueError(f"study {self.name!r} reads files of weights; it has no plan")
+        questions, texts = self._checked(config)
+        return needs(self.name, config, texts, questions)
+
+    def power(self, config: RunConfig) -> "Power":
+        """How often effects of the sizes `config.power` are found where they are planted.
+
+        Raises:
+            ValueError: as `run`, or a study whose texts nothing can be planted into.
+        """
+        from interp.study._power import power
+
+        questions, _ = self._checked(config, models=False)
+        return power(config, resolved(self.texts), questions, self._plant(), config.power)
+
+    def register(self, config: RunConfig) -> "Registration":
+        """Write what is to be claimed to `config.register`, before anything is read.
+
+        Raises:
+            ValueError: as `power`, no file is named, or it is there already.
+        """
+        from interp.study._registration import Registration
+
+        if config.register is None:
+            raise ValueError("register = None; name the file to write")
+        questions, texts = self._checked(config)
+        noise = self._plant()(config, texts, 0.0, 0)
+        registration = Registration.of(self.name, config, texts, questions, noise)
+        registration.save(config.register)
+        return registration
+
+    def replicate(self, config: RunConfig) -> "Combined":
+        """Run for `config.replicates` seeds, and combine the runs.
+
+        Raises:
+            ValueError: as `run`, or fewer than two replicates.
+        """
+        from interp.study._replicates import replicate
+
+        return replicate(self.run, config)
+
+    def _plant(self) -> Plant:
+        if self.planted is not None:
+            return resolved(self.planted)
+        from interp.study._rehearsal import of_texts
+
+        return of_texts
+
+    def _checked(self, config: RunConfig, *, models: bool = True) -> tuple[list[Question], Any]:
+        """Questions and texts, after all that can be refused without a model."""
+        questions = [resolved(question) for question in self.questions]
+        for question in questions:
+            check_question(question)
+        texts = resolved(self.texts)(config)
+        check_spans(questions, texts)
+        if models and isinstance(config, StudyConfig):
+            model.check_models(
+                config.model,
+                config.device,
+                revisions=config.revision,
+                quantise=config.quantise,
+            )
+        return questions, texts
 
     def run(self, config: RunConfig) -> Outcome:
         """Ask every question of every model.
@@ -111,35 +205,33 @@ class Study:
             Exception: what stopped the only model, or the last one of several that all failed.
         """
         # 1. all that can be refused without a model
-        questions = [resolved(question) for question in self.questions]
-        for question in questions:
-            check_question(question)
-        texts = resolved(self.texts)(config)
-        check_spans(questions, texts)
-        names = config.subjects
-        if isinstance(config, StudyConfig):
-            model.check_models(
-                config.model,
-                config.device,
-                revisions=config.revision,
-                quantise=config.quantise,
-            )
+        questions, texts = self._checked(config)
+        registration = _registration(self.name, config, texts)
         with Run(self.name, config, root=config.runs) as run:
             run.record("texts", texts.fingerprint())
+            if registration is not None:
+                run.record("registration", registration.digest)
             # 2. every question of every model
-            subjects = [Subject(n, i, config, texts, run) for i, n in enumerate(names, start=1)]
+            subjects = [
+                Subject(name, number, config, texts, run)
+                for number, name in enumerate(config.subjects, start=1)
+            ]
             parts, failed = _ask_all(subjects, questions)
-            run.record("failed", failed)
             subjects = [subject for subject in subjects if subject.name in parts]
-            together = _together(self.comparisons, subjects, texts)
+            together, broken = _together(self.comparisons, subjects, texts)
+            run.record("failed", failed | broken)
             # 3. verdicts over all models, and the report
-            every = [*(part for asked in parts.values() for part in asked), *together]
+            answered = [
+                *(pair for asked in parts.values() for pair in zip(questions, asked, strict=True)),
+                *together,
+            ]
             claims = judged(
-                [c for part in every for c in part.claims], untrained=model.untrained(names)
+                [claim for made, part in answered for claim in _marked(registration, made, part)],
+                untrained=model.untrained(config.subjects),
             )
             run.save_results({"claims": as_records(claims)})
-            outcome = Outcome(run.path, tuple(claims), tuple(subjects), parts, failed)
-            run.save_report(self._page(outcome, together, texts, run))
+            outcome = Outcome(run.path, tuple(claims), tuple(subjects), parts, failed | broken)
+            run.save_report(self._page(outcome, [part for _, part in together], texts, run))
             return outcome
 
     def _page(self, outcome: Outcome, together: Sequence[Part], texts: Any, run: Run) -> str:
@@ -226,9 +318,7 @@ def _ask_all(
             # the last hope for a report is gone
             if not parts and subject is subjects[-1]:
                 raise
-            failed[subject.name] = "".join(traceback.format_exception_only(error)).strip()
-            print(f"{subject.name} failed: {failed[subject.name]}", file=sys.stderr)
-            traceback.print_exception(error, file=sys.stderr)
+            failed[subject.name] = _told(subject.name, error)
         finally:
             subject.release()
     return parts, failed
@@ -249,10 +339,41 @@ def _asked(subject: Subject, question: Question) -> Part:
 
 def _together(
     comparisons: Sequence[Comparison | str], subjects: Sequence[Subject], texts: Any
-) -> list[Part]:
-    if len(subjects) < 2:
-        return []
-    return [resolved(comparison)(subjects, texts) for comparison in comparisons]
+) -> tuple[list[tuple[Comparison, Part]], dict[str, str]]:
+    """Comparisons with their parts, and the errors of those that failed by their names."""
+    parts: list[tuple[Comparison, Part]] = []
+    failed: dict[str, str] = {}
+    for comparison in map(resolved, comparisons if len(subjects) > 1 else ()):
+        try:
+            parts.append((comparison, comparison(subjects, texts)))
+        except Exception as error:
+            failed[comparison.__name__] = _told(comparison.__name__, error)
+    return parts, failed
+
+
+def _told(name: str, error: Exception) -> str:
+    """The error in a line, which is printed with its traceback."""
+    line = "".join(traceback.format_exception_only(error)).strip()
+    print(f"{name} failed: {line}", file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+    return line
+
+
+def _registration(study: str, config: RunConfig, texts: Any) -> "Registration | None":
+    """What was registered, which the run must be."""
+    if config.registered is None:
+        return None
+    from interp.study._registration import Registration
+
+    registration = Registration.open(config.registered)
+    registration.check(study, config, texts)
+    return registration
+
+
+def _marked(
+    registration: "Registration | None", question: Callable[..., Any], part: Part
+) -> Sequence[Claim]:
+    return part.claims if registration is None else registration.marked(question, part.claims)
 
 
 def _in_words(subject: Subject, outcome: Outcome) -> Section:
