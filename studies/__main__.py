@@ -1,5 +1,6 @@
 """Lists the studies, or runs one: `python -m studies`, `python -m studies date_manifold --n 100`.
-`python -m studies new NAME` writes a study of your own to begin with.
+`python -m studies new NAME` writes a study of your own to begin with, and
+`python -m studies combine RUN RUN ...` combines runs of one study by random effects.
 
 `interp-studies` is the same command under a name of its own. It finds the studies that were
 installed even where the working directory has a folder called studies.
@@ -72,9 +73,11 @@ def _first_line(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """List the studies, write a new one, or run the one that is named with the options that follow.
+    """List the studies, write a new one, combine runs, or run the study that is named with the
+    options that follow.
 
-    The exit status is 2 where no study has that name, or a new one cannot have it.
+    The exit status is 2 where no study has that name, a new one cannot have it, or runs cannot be
+    combined.
     """
     match list(sys.argv[1:] if arguments is None else arguments):
         case [] | ["-h" | "--help"]:
@@ -83,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, line in listing().items():
                 print(f"{name}\n    {line}\n    {command}{name} --help\n")
             print("A study of your own to begin with: python -m studies new NAME")
+            print("Runs of one study side by side: python -m studies combine RUN RUN ...")
         case ["new", name]:
             try:
                 study, test = write(name)
@@ -91,6 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 2
             print(f"{study} asks one question; run it: python {study}")
             print(f"{test} tests it: python -m pytest {test}")
+        case ["combine", *runs]:
+            from interp.study import combined
+
+            try:
+                print(combined(runs))
+            except (ValueError, OSError) as error:
+                print(error, file=sys.stderr)
+                return 2
         case [name, *options] if name in listing():
             sys.argv[1:] = options
             runpy.run_module(f"studies.{name}", run_name="__main__", alter_sys=True)

@@ -153,6 +153,22 @@ def test_a_model_that_fails_leaves_the_reports_of_the_others(models, options, or
     assert Run.open(outcome.path).manifest["recorded"]["failed"] == outcome.failed
 
 
+def apart(subjects, texts) -> study.Part:
+    """Fails when it comes to compare."""
+    raise RuntimeError("they cannot be compared")
+
+
+def test_a_comparison_that_fails_leaves_the_report_and_the_others(models, options, capsys):
+    failing = study.Study(
+        name="mills", config=Config, texts=texts, questions=[growth], comparisons=[apart, together]
+    )
+    outcome = failing.run(Config(model=models, **options))
+    assert outcome.failed == {"apart": "RuntimeError: they cannot be compared"}
+    assert {c.subject for c in outcome.claims} == {*models, ""}
+    assert "they cannot be compared" in outcome.report.read_text()
+    assert "they cannot be compared" in capsys.readouterr().err
+
+
 def test_the_only_model_that_fails_leaves_its_error(models, options, tmp_path):
     failing = study.Study(name="mills", config=Config, texts=texts, questions=[fails_at_three])
     with pytest.raises(RuntimeError, match="three is too many"):

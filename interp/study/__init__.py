@@ -18,6 +18,16 @@ Study            texts and questions under one name, for more than one module
 Subject          the model that is asked, with its texts and depths
 Part             the answer to a question: claims, figures, tables
 Outcome          what a run found
+
+In place of a run, by an option of the same name or a method of `Study`:
+
+plan             `Needs`: what a run would read, hold and store, and what would not fit
+power            `Power`: how often planted effects of given sizes are found
+register         `Registration`: the claims to be made, before anything is read
+replicate        `Combined`: several seeds; `combined(paths)` does the same for runs that are there
+
+Rehearsal        noise in a model's place, for power and registration; `of_texts` plants labels
+NeedsModel       raised by a question that asks noise for its model
 """
 
 from typing import TYPE_CHECKING
@@ -27,9 +37,32 @@ from interp._lazy import attach
 if TYPE_CHECKING:
     from interp.run.config import StudyConfig as Config
     from interp.study._asked import Material, Part, Subject
+    from interp.study._needs import Needs
+    from interp.study._power import Power
     from interp.study._questions import asks
+    from interp.study._registration import Registration
+    from interp.study._rehearsal import NeedsModel, Rehearsal, of_texts
+    from interp.study._replicates import Combined, combined
     from interp.study._runner import Outcome, Study, main, run
 else:
     __getattr__, __dir__ = attach(__name__)
 
-__all__ = ["Config", "Material", "Outcome", "Part", "Study", "Subject", "asks", "main", "run"]
+__all__ = [
+    "Combined",
+    "Config",
+    "Material",
+    "Needs",
+    "NeedsModel",
+    "Outcome",
+    "Part",
+    "Power",
+    "Registration",
+    "Rehearsal",
+    "Study",
+    "Subject",
+    "asks",
+    "combined",
+    "main",
+    "of_texts",
+    "run",
+]

@@ -138,7 +138,7 @@ def needs(study: str, config: StudyConfig, texts: Any, questions: Sequence[Quest
 
 def _row(
     config: StudyConfig, subject: Sized, questions: Sequence[Question]
-) -> dict[str, float | None]:
+) -> dict[str, float | int | None]:
     for question in questions:
         # what else a question does ends where a number of the model is asked for
         with suppress(Noted, NotImplementedError, RuntimeError):

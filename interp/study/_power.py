@@ -37,8 +37,8 @@ class Power:
     """How often planted effects were found."""
 
     counts: pd.DataFrame
-    """A row for every finding, number of texts and size: how often it was supported, of how many
-    draws."""
+    """A row for every finding, number of texts and size: in how many draws it was supported, and in
+    how many it could not be tested."""
     left_out: tuple[str, ...]
     """Questions that need the model itself."""
 
@@ -69,9 +69,10 @@ class Power:
             if (row["finding"], row["texts"]) != heading:
                 heading = row["finding"], row["texts"]
                 lines += ["", " ".join(heading)]
+            untested = f"; not testable in {row['untestable']}" if row["untestable"] else ""
             lines.append(
                 f"  size {row['size']:g}: {row['supported']} of {DRAWS} "
-                f"[{row['low']:.2f}, {row['high']:.2f}]"
+                f"[{row['low']:.2f}, {row['high']:.2f}]{untested}"
             )
         lines += [
             "",
@@ -115,15 +116,17 @@ def power(
             material = texts(smaller)
             for size in grid:
                 bar.set_description(f"{material.describe()}, size {size:g}")
-                hits: dict[str, int] = {}
                 for draw in range(DRAWS):
                     for claim in _findings(asked, plant(smaller, material, size, draw)):
-                        found = claim.verdict == "supported"
-                        hits[claim.statement] = hits.get(claim.statement, 0) + found
+                        verdict = {"supported": claim.verdict == "supported"}
+                        verdict["untestable"] = claim.verdict == "not testable here"
+                        design = {"finding": claim.statement, "texts": material.describe()}
+                        rows.append(design | {"size": size} | verdict)
                     bar.update()
-                rows += [(name, material.describe(), size, count) for name, count in hits.items()]
-    counts = pd.DataFrame(rows, columns=["finding", "texts", "size", "supported"])
-    return Power(counts, left_out)
+    design = ["finding", "texts", "size"]
+    counts = pd.DataFrame(rows).pivot_table(index=design, aggfunc="sum", sort=False)
+    # as the study states them, sizes rising
+    return Power(counts.reset_index().sort_values(design[:2], kind="stable", key=_first), left_out)
 
 
 def rehearsed_claims(
@@ -157,6 +160,11 @@ def _rehearsed(
 def _findings(questions: Sequence[Question], subject: Subject) -> list[Claim]:
     claims = [claim for question in questions for claim in subject.ask(question).claims]
     return [claim for claim in judged(claims) if claim.kind == "finding"]
+
+
+def _first(column: pd.Series) -> pd.Series:
+    """Numbers of the entries by when they first stand in a column."""
+    return pd.Series(pd.factorize(column)[0], index=column.index)
 
 
 def _smaller(config: Any) -> list[Any]:

@@ -64,6 +64,11 @@ class Rehearsal(Subject):
             tensors[hook] = torch.from_numpy(rows.astype(np.float32))
         return Activations(tensors, positions)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of a model, without bars inside of the bar of draws, and without a cache."""
+        return super().options | {"progress": False, "cache": None}
+
     def record(self, key: str, value: Any) -> None:
         """Nothing is recorded of a model that is none."""
 

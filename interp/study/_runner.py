@@ -205,6 +205,8 @@ class Study:
             Exception: what stopped the only model, or the last one of several that all failed.
         """
         # 1. all that can be refused without a model
+        if config.action:
+            raise ValueError(f"{config.action} takes the place of a run: call act(config)")
         questions, texts = self._checked(config)
         registration = _registration(self.name, config, texts)
         with Run(self.name, config, root=config.runs) as run:

@@ -78,6 +78,7 @@ STUDY = study.Study(
         "studies.date_manifold.interventions:turning",
     ],
     method="studies.date_manifold.detection:method",
+    planted="studies.date_manifold.detection:rehearsed",
     title="Where does a language model hold {texts.article}, and in what shape?",
 )
 

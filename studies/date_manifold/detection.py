@@ -26,7 +26,7 @@ from interp.numerals import listed
 from interp.plots import depth_lines, left_out_map, order_map, score_map
 from interp.report import Block, Figure, Section, Table
 from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, smds_grid
-from interp.study import Part, Subject
+from interp.study import Part, Subject, of_texts
 from studies.date_manifold.data import Dataset
 
 UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
@@ -54,6 +54,11 @@ def score(
         }
     )
     return smds_grid(subject.activations() if blocks is None else blocks, **design | options)
+
+
+def rehearsed(config: Any, texts: Dataset, size: float, draw: int) -> Subject:
+    """Noise with the dates planted, in which nothing can be intervened on."""
+    return of_texts(replace(config, interventions=0), texts, size, draw)
 
 
 def lookup(subject: Subject, texts: Dataset, **options: Any) -> SMDSGrid:
