@@ -6,7 +6,6 @@ in float64, of all other label vectors in the ring order of `interp.smds.pairs`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -26,9 +25,9 @@ NEAR_PERFECT = 1e-4
 class Run:
     """Positions of one block that are scored together."""
 
-    activations: Shaped[Any, "cells n d"]
-    """Their activations, as arrays or as tensors on a device."""
-    source: Shaped[Any, "n d"] | None
+    activations: Shaped[np.ndarray, "cells n d"]
+    """Their activations."""
+    source: Shaped[np.ndarray, "n d"] | None
     """Activations of the position whose map is applied to all of them, if there is one."""
 
 

@@ -65,7 +65,7 @@ def smds_grid(
 
     Args:
         blocks: (name, activations [positions, n, d]) read one at a time, so a store can stream.
-            At most `n_jobs` + 4 are held at a time. Torch tensors are scored on their own device.
+            At most `n_jobs` + 4 are held at a time.
         y: labels [n], or [n, columns] for shapes that take several.
         groups: exchangeable unit of each row; folds and permutations never split one.
         shapes: names or `Shape`s; the first carries the controls.
@@ -85,7 +85,7 @@ def smds_grid(
             permutation of every category would need a Gram matrix of its own.
         n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
             and the directory of their results, by which a grid that was interrupted goes on: see
-            `interp.tasks.run_tasks`. Tensors are scored here, and their scores not kept.
+            `interp.tasks.run_tasks`.
         progress: a progress bar, under a name if one is given.
 
     Raises ValueError for unusable labels, a group with two labels, fewer groups than folds, alpha
@@ -210,8 +210,7 @@ def _runs(
     """Runs of positions, block after block; `names` is filled on the way."""
     positions = None
     for name, activations in blocks:
-        if not hasattr(activations, "device") or isinstance(activations, np.ndarray):
-            activations = arrays.activations(activations, name=f"block {name!r}", ndim=3)
+        activations = arrays.activations(activations, name=f"block {name!r}", ndim=3)
         if activations.ndim != 3 or activations.shape[1] != n:
             raise ValueError(f"block {name!r} is {activations.shape}, not [positions, {n}, d]")
         if positions not in (None, len(activations)):
@@ -236,24 +235,8 @@ def _score_runs(
     first = next(runs, None)
     if first is None:
         return
-    runs = chain([first], runs)
-    on_host = isinstance(first.activations, np.ndarray)
-    name = progress if isinstance(progress, str) else None
+    name, shared = progress if isinstance(progress, str) else None, Shared(design)
     with tqdm(unit=" cells", desc=name, disable=not progress) as bar:
-        scored = _on_device(runs, design)
-        if on_host:
-            shared = Shared(design)
-            scored = workers(score_cells, ((run, shared) for run in runs))
-        for results in scored:
+        for results in workers(score_cells, ((run, shared) for run in chain([first], runs))):
             bar.update(len(results))
             yield from results
-
-
-def _on_device(runs: Iterable[Run], design: Design) -> Iterator[list[CellScores]]:
-    # Imported here so that worker processes, which never need torch, start without it.
-    from interp.smds.device import DeviceDesign, score_cells_on_device
-
-    on_device = None
-    for run in runs:
-        on_device = on_device or DeviceDesign(design, run.activations.device)
-        yield score_cells_on_device(run, design, on_device)
