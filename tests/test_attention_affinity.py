@@ -27,9 +27,9 @@ from interp.model import checkpoint_directory
 from interp.run import Run, parse
 from interp.store import Store
 from interp.weights import AttentionWeights, ModelWeights
-from studies.attention_affinity import change, distance_and_effect
-from studies.attention_affinity.__main__ import Config, claims_of, main
-from studies.attention_affinity.comparison import ModelComparison, compare_models
+from studies.attention_affinity import change, distance_and_effect, heads
+from studies.attention_affinity.__main__ import STUDY, Config
+from studies.attention_affinity.comparison import ModelComparison, checkpoints, compare_models
 from studies.attention_affinity.residuals import PER_TEXT, TEXTS, Residuals, samples
 
 PLANTED = (1, 2)
@@ -90,6 +90,19 @@ def _compared(
     )
 
 
+def claims_of(comparison: ModelComparison) -> list[Claim]:
+    return [
+        *heads.claims(comparison),
+        distance_and_effect.distance_claim(comparison),
+        *change.claims(comparison),
+        distance_and_effect.effect_claim(comparison),
+    ]
+
+
+def _run(config: Config) -> Path:
+    return STUDY.run(config).report
+
+
 def _claim(comparison: ModelComparison, start: str) -> Claim:
     (claim,) = (c for c in claims_of(comparison) if c.statement.startswith(start))
     return judged([claim])[0]
@@ -131,7 +144,7 @@ def test_a_model_against_itself_has_no_change_and_no_nan(base):
     about = [c for c in made if c.question in (change.CHANGED, distance_and_effect.WHERE)]
     assert {c.verdict for c in judged(about)} == {"undecided", "described"}
     assert all(c.estimate is not None and np.isfinite(c.estimate) for c in made)
-    _, other = Config(base=str(base), instruct=str(base)).models()
+    other = checkpoints(Config(base=str(base), instruct=str(base))).other
     assert other is not None and other.label == "base (tuned)"
 
 
@@ -243,7 +256,7 @@ def _broken(path: Path, kind: str) -> str:
 def test_bad_directions_are_refused_before_anything_is_scored(kind, base, tmp_path):
     message = _broken(tmp_path / "v.safetensors", kind)
     with pytest.raises(ValueError, match=message):
-        main(Config(base=str(base), vectors=tmp_path / "v.safetensors", runs=tmp_path / "runs"))
+        _run(Config(base=str(base), vectors=tmp_path / "v.safetensors", runs=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -293,7 +306,7 @@ def test_what_cannot_be_read_is_refused_before_a_run_starts(kind, side, base, ve
         side: str(tmp_path / "broken")
     }
     with pytest.raises(ValueError, match=message):
-        main(Config(**chosen, vectors=vectors, runs=tmp_path / "runs"))
+        _run(Config(**chosen, vectors=vectors, runs=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -315,7 +328,7 @@ def test_options_that_make_no_sense_are_refused(base, vectors, tmp_path):
         (dict(null="isotropic", residuals=tmp_path), "null = isotropic makes no use of residuals"),
     ):
         with pytest.raises(ValueError, match=message):
-            main(Config(**cast(dict[str, Any], common | options)))
+            _run(Config(**cast(dict[str, Any], common | options)))
     assert not (tmp_path / "r").exists()
 
 
@@ -335,12 +348,12 @@ def common(base, root) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(common) -> Path:
-    return main(Config(**common | {"average": True}))
+    return _run(Config(**common | {"average": True}))
 
 
 @pytest.fixture(scope="module")
 def pair(common, tuned, vectors) -> Path:
-    return main(Config(**common, instruct=str(tuned), vectors=vectors, peer_compat=True))
+    return _run(Config(**common, instruct=str(tuned), vectors=vectors, peer_compat=True))
 
 
 def _verdicts(report: Path) -> dict[str, str]:
@@ -352,7 +365,7 @@ def test_one_model_is_asked_of_its_own_components(alone):
     run = Run.open(alone.parent)
     written = load_directions(run.path / "directions.safetensors")
     assert written.names == ("PC1", "PC2", "PC3", "PC4") and written.block == 1
-    table = run.table("affinity")
+    table = run.table("affinity-1")
     assert set(table.kind) == {"QK", "VO"} and set(table.pair) == {"self", "cross"}
     steps = len(DISTANCES) + 1
     assert len(table) == BLOCKS * (HEADS * N * N * (steps + 1) + N * N)
@@ -368,7 +381,7 @@ def test_one_model_is_asked_of_its_own_components(alone):
 
 
 def test_the_table_holds_what_the_affinities_give(pair, base):
-    table = Run.open(pair.parent).table("affinity")
+    table = Run.open(pair.parent).table("affinity-1")
     forms = fold(AttentionWeights.from_checkpoint(base, 0))
     X = torch.from_numpy(load_directions(pair.parent / "directions.safetensors").vectors)
     cross = qk(forms, X, X, distance=-3, seed=42)
@@ -391,7 +404,7 @@ def test_the_table_holds_what_the_affinities_give(pair, base):
 
 
 def test_q_values_are_of_self_and_cross_pairs_apart(alone):
-    table = Run.open(alone.parent).table("affinity")
+    table = Run.open(alone.parent).table("affinity-1")
     for kind in ("QK", "VO"):
         for of in ("self", "cross"):
             rows = table[(table.kind == kind) & (table.pair == of) & table.base_p.notna()]
@@ -407,12 +420,12 @@ def test_a_pair_with_a_planted_route_names_it_in_the_report(pair):
     # directions from a file and no residuals: nothing was run, and the null says what it is
     recorded = Run.open(pair.parent).manifest["recorded"]
     assert recorded["residuals"] is None and "isotropic" in pair.read_text(encoding="utf-8")
-    peer = pd.read_parquet(pair.parent / "peer.parquet")
+    peer = pd.read_parquet(pair.parent / "peer-1.parquet")
     assert len(peer) and "As an earlier notebook computed it" in pair.read_text(encoding="utf-8")
 
 
 def test_a_perturbed_copy_is_a_control_and_says_so_everywhere(common):
-    report = main(Config(**common, perturb=0.01))
+    report = _run(Config(**common, perturb=0.01))
     run = Run.open(report.parent)
     claims = run.results()["claims"]
     assert all("with 1 % noise" in c["subject"] for c in claims)
@@ -427,9 +440,9 @@ def test_a_perturbed_copy_is_a_control_and_says_so_everywhere(common):
 def test_a_readout_export_can_be_asked_about(common, tmp_path):
     folder = readout_export(tmp_path / "export")
     options: dict[str, Any] = {"vectors": folder, "source_block": 0, "blocks": (0,)}
-    report = main(Config(**common, **options, null="covariance", head="0.1"))
+    report = _run(Config(**common, **options, null="covariance", head="0.1"))
     run = Run.open(report.parent)
-    table = run.table("affinity")
+    table = run.table("affinity-1")
     assert set(table.block) == {0} and set(table["query"]) == {"calm", "joy", "fear"}
     assert set(table.distance.dropna()) == set(DISTANCES)
     assert run.manifest["recorded"]["residuals"] is not None
@@ -440,8 +453,8 @@ def test_a_readout_export_can_be_asked_about(common, tmp_path):
 
 def test_a_single_direction_and_a_single_distance_leave_no_gaps(common, vectors):
     options: dict[str, Any] = common | {"components": 1, "distances": (0,), "vectors": vectors}
-    report = main(Config(**options))
-    table = Run.open(report.parent).table("affinity")
+    report = _run(Config(**options))
+    table = Run.open(report.parent).table("affinity-1")
     assert set(table.pair) == {"self"} and len(table) == BLOCKS * (2 * HEADS + 1)
     verdicts = _verdicts(report)
     claims = Run.open(report.parent).results()["claims"]
@@ -453,16 +466,16 @@ def test_a_single_direction_and_a_single_distance_leave_no_gaps(common, vectors)
 @pytest.mark.usefixtures("alone")
 def test_a_store_that_lacks_a_block_is_refused(common, root):
     (store,) = (path for path in (root / "stores").iterdir() if path.is_dir())
-    report = main(Config(**common, residuals=store, blocks=(0,)))
+    report = _run(Config(**common, residuals=store, blocks=(0,)))
     assert Run.open(report.parent).manifest["recorded"]["residuals"]
     with pytest.raises(ValueError, match="there is no manifest.json"):
-        main(Config(**common, residuals=root))
+        _run(Config(**common, residuals=root))
     wide = checkpoint("llama", root / "wide", hidden_size=48)
     with pytest.raises(ValueError, match=r"holds \[32\] under blocks.0.hook_resid_pre, not \[48\]"):
-        main(Config(**common | {"base": str(wide)}, residuals=store))
+        _run(Config(**common | {"base": str(wide)}, residuals=store))
     deep = checkpoint("llama", root / "deep", num_hidden_layers=4)
     with pytest.raises(ValueError, match="holds no 'blocks.2.hook_resid_pre'"):
-        main(Config(**common | {"base": str(deep)}, residuals=store))
+        _run(Config(**common | {"base": str(deep)}, residuals=store))
 
 
 @needs_browser

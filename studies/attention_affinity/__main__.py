@@ -1,27 +1,12 @@
-"""Which directions attend to which, by the weights alone, and what tuning changed?
+"""Which directions attend to which, by the weights alone, and what did tuning change?
 `python -m studies.attention_affinity --help`."""
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from interp.affinity import Distance
-from interp.claims import Claim, as_records, judged
-from interp.directions import (
-    Directions,
-    load_directions,
-    principal_components,
-    save_directions,
-)
-from interp.extract import Stores
-from interp.model import checkpoint_directory
-from interp.report import Section, render
-from interp.run import Run, RunConfig, run_command
-from interp.weights import ModelWeights
-from studies.attention_affinity import change, distance_and_effect, heads
-from studies.attention_affinity.comparison import ModelComparison, compare_models, method, title
-from studies.attention_affinity.residuals import Residuals
+from interp import study
+from interp.run import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,161 +65,42 @@ class Config(RunConfig):
         if self.null == "isotropic" and self.residuals is not None:
             raise ValueError("null = isotropic makes no use of residuals; leave one of them out")
 
-    def models(self) -> tuple[ModelWeights, ModelWeights | None]:
-        """The base, and what it is compared with: a tuned model, noise, or nothing. Raises
-        ValueError for what cannot be read, and for models of two shapes."""
-        base = _opened(self.base, self.base_revision)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What to call the model, or the two."""
+        base = _label(self.base)
         if self.perturb is not None:
-            return base, base.with_noise(self.perturb, seed=self.seed)
+            return base, f"{base} with {100 * self.perturb:g} % noise"
         if self.instruct is None:
-            return base, None
-        other = _opened(self.instruct, self.instruct_revision)
-        other.require_shape_of(base)
-        if other.label == base.label:  # two directories of one name in different places
-            other = replace(other, label=f"{other.label} (tuned)")
-        return base, other
+            return (base,)
+        other = _label(self.instruct)
+        # two directories of one name in different places
+        return base, f"{other} (tuned)" if other == base else other
 
-    def given_directions(self, base: ModelWeights) -> Directions | None:
-        """The first directions of a file; None where none is named. Raises ValueError for those of
-        another width than the model's residual stream."""
-        if self.vectors is None:
-            return None
-        directions = load_directions(self.vectors, block=self.source_block).first(self.components)
-        width = directions.vectors.shape[1]
-        if width != base.width:
-            raise ValueError(
-                f"{self.vectors} holds directions of width {width}; the residual stream of "
-                f"{base.label} has {base.width}"
-            )
-        return directions
-
-    def needed_residuals(self, base: ModelWeights) -> Residuals | None:
-        """Residuals for the directions or the null; None where neither asks for them."""
-        if self.residuals is not None:
-            return Residuals.open(self.residuals, blocks=base.blocks, width=base.width)
-        if self.vectors is not None and self.null != "covariance":
-            return None
-        return Residuals.read(base.directory, device=self.device, stores=Stores.of(self))
-
-    def steps(self) -> list[Distance]:
-        """Distances, and the average over them last."""
-        average = [list(range(min(self.distances), 1))] if self.average else []
-        return [*self.distances, *average]
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The model, or the pair."""
+        return (" → ".join(self.labels),)
 
 
-def main(config: Config) -> Path:
-    """Run the study and return the path of its report."""
-    # 1. checkpoints and directions: all that can be refused before long work
-    base, other = config.models()
-    blocks = _blocks(base, config.blocks)
-    averaged = _averaged(blocks, config.averaged)
-    head = _head(base, blocks, config.head)
-    source = base.blocks // 2 if config.source_block is None else config.source_block
-    _blocks(base, (source,))
-    directions = config.given_directions(base)
-    with Run("attention_affinity", config, root=config.runs) as run:
-        for side, model in (("base", base), ("instruct", other)):
-            run.record(side, None if model is None else model.fingerprint())
-        # 2. residuals before every block, and components of them where no directions are given
-        residuals = config.needed_residuals(base)
-        if directions is None:
-            assert residuals is not None
-            rows = residuals.rows(source).reshape(-1, base.width)
-            directions = principal_components(rows, config.components, block=source)
-        save_directions(run.path / "directions.safetensors", directions)
-        null = None if config.null == "isotropic" else residuals
-        # 3. every head, block by block
-        comparison = compare_models(
-            base,
-            other,
-            directions,
-            null,
-            blocks=blocks,
-            averaged=averaged,
-            distances=config.steps(),
-            notebook=config.peer_compat,
-            seed=config.seed,
-        )
-        run.record("residuals", None if residuals is None else residuals.store.source)
-        run.record("bytes read", comparison.bytes_read)
-        table = comparison.table()
-        run.save_table("affinity", table)
-        if comparison.notebook is not None:
-            run.save_table("peer", comparison.notebook)
-        # 4. what the scores establish
-        claims = judged(claims_of(comparison))
-        run.save_results({"claims": as_records(claims), "directions": directions.names})
-        # 5. the report
-        words = [*heads.words(comparison), *change.words(comparison, claims)]
-        sections = [
-            Section("In words", words),
-            method(comparison, null, len(table)),
-            *heads.sections(comparison, head),
-            *distance_and_effect.sections(comparison),
-            *change.sections(comparison),
-        ]
-        about = f"{comparison.subject}; {len(directions)} directions"
-        page = render(
-            title(comparison),
-            as_records(claims),
-            sections,
-            introduction=about,
-            facts=run.summary(),
-        )
-        return run.save_report(page)
-
-
-def claims_of(comparison: ModelComparison) -> list[Claim]:
-    """Every claim about the models."""
-    return [
-        *heads.claims(comparison),
-        distance_and_effect.distance_claim(comparison),
-        *change.claims(comparison),
-        distance_and_effect.effect_claim(comparison),
-    ]
-
-
-def _opened(name: str, revision: str | None) -> ModelWeights:
+def _label(name: str) -> str:
     path = Path(name).expanduser()
-    directory = checkpoint_directory(name, revision=revision)
-    return ModelWeights.open(directory, label=path.stem if path.exists() else name)
+    return path.stem if path.exists() else name
 
 
-def _blocks(base: ModelWeights, named: tuple[int, ...]) -> tuple[int, ...]:
-    """The blocks, rising; all where none is named."""
-    for block in named:
-        if not 0 <= block < base.blocks:
-            raise ValueError(
-                f"{base.label} has no block {block}; choose from 0 to {base.blocks - 1}"
-            )
-    return tuple(sorted(set(named))) or tuple(range(base.blocks))
-
-
-def _averaged(blocks: tuple[int, ...], named: tuple[int, ...]) -> tuple[int, ...]:
-    """Blocks that effects are averaged over; the middle third of those read by default."""
-    for block in named:
-        if block not in blocks:
-            raise ValueError(f"block {block} is to be averaged but not read; blocks: {blocks}")
-    third = len(blocks) // 3
-    return tuple(sorted(set(named))) or blocks[third : len(blocks) - third]
-
-
-def _head(base: ModelWeights, blocks: tuple[int, ...], named: str | None) -> tuple[int, int] | None:
-    """Block and head of BLOCK.HEAD; None where none is named."""
-    if named is None:
-        return None
-    match = re.fullmatch(r"(\d+)\.(\d+)", named)
-    if match is None:
-        raise ValueError(f"head = {named!r}; write it as BLOCK.HEAD, such as {blocks[0]}.0")
-    block, head = int(match[1]), int(match[2])
-    if block not in blocks or head >= base.heads:
-        raise ValueError(
-            f"there is no head {named}: blocks {blocks[0]} to {blocks[-1]} are read, each with "
-            f"heads 0 to {base.heads - 1}"
-        )
-    return block, head
-
+STUDY = study.Study(
+    name="attention_affinity",
+    config=Config,
+    texts="studies.attention_affinity.comparison:checkpoints",
+    questions=[
+        "studies.attention_affinity.heads:matching",
+        "studies.attention_affinity.distance_and_effect:distance",
+        "studies.attention_affinity.change:changed",
+        "studies.attention_affinity.distance_and_effect:effect",
+    ],
+    method="studies.attention_affinity.comparison:method",
+    title="{texts.title}",
+)
 
 if __name__ == "__main__":
-    command = "python -m studies.attention_affinity"
-    run_command(main, Config, prog=command, description=__doc__ or "")
+    STUDY.main(prog="python -m studies.attention_affinity", description=__doc__ or "")

@@ -1,18 +1,23 @@
 """What is different in the second model, and is it aimed at these directions?"""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from interp.claims import LEVEL, Claim, description, finding
 from interp.plots import heatmap
 from interp.report import Figure, Section, Table
 from interp.stats import p_among
-from studies.attention_affinity.comparison import ModelComparison
+from interp.study import Part, Subject
+from studies.attention_affinity.comparison import Checkpoints, ModelComparison, compared
 
 CHANGED = "What is different in the second model?"
 SECOND = "a second model: --instruct (or --perturb, for a control)"
 """What a claim about a change takes."""
+
+
+def changed(subject: Subject, checkpoints: Checkpoints) -> Part:
+    """What is different in the second model?"""
+    comparison = subject.ask(compared)
+    return Part(claims=claims(comparison), sections=_sections(comparison), words=_words(comparison))
 
 
 def claims(comparison: ModelComparison) -> list[Claim]:
@@ -20,27 +25,28 @@ def claims(comparison: ModelComparison) -> list[Claim]:
     return [_rerouted(comparison), _broadly(comparison), _growth(comparison)]
 
 
-def words(comparison: ModelComparison, judged: Sequence[Claim]) -> list[str]:
-    """The change in plain words; `judged` are the run's claims."""
-    texts, other = [], comparison.other
-    if other is not None and other.noise is not None:
-        texts.append(
-            f"The second model is {comparison.base.label} itself with Gaussian noise of "
-            f"{100 * other.noise:g} % on its attention weights. Nothing is routed anew in "
-            "it: this run is a control, and what it supports about a change is a false alarm."
-        )
-    if other is not None:
-        grown = np.nanmedian(comparison.scores.growth())
-        texts.append(
-            f"On unrelated vectors the second model's logits spread {grown:.3f} times as wide as "
-            "the first's in the median head. z divides by each model's own spread; the "
-            "difference's z by the spread of the difference."
-        )
-    about = [c for c in judged if c.question == CHANGED and c.verdict != "not testable here"]
-    return texts + [f"{c.statement} {c.verdict.capitalize()}: {c.reason}." for c in about]
+def _words(comparison: ModelComparison) -> list[str]:
+    """What is known of the change before any claim."""
+    other = comparison.other
+    if other is None:
+        return []
+    grown = np.nanmedian(comparison.scores.growth())
+    spread = (
+        f"On unrelated vectors the second model's logits spread {grown:.3f} times as wide as "
+        "the first's in the median head. z divides by each model's own spread; the "
+        "difference's z by the spread of the difference."
+    )
+    if other.noise is None:
+        return [spread]
+    control = (
+        f"The second model is {comparison.base.label} itself with Gaussian noise of "
+        f"{100 * other.noise:g} % on its attention weights. Nothing is routed anew in "
+        "it: this run is a control, and what it supports about a change is a false alarm."
+    )
+    return [control, spread]
 
 
-def sections(comparison: ModelComparison) -> list[Section]:
+def _sections(comparison: ModelComparison) -> list[Section]:
     """Growth of logits, and the earlier notebook's scores."""
     made = []
     if comparison.other is not None:
@@ -54,7 +60,7 @@ def sections(comparison: ModelComparison) -> list[Section]:
                     "against 20 random vectors with themselves. Kept for comparison: by that "
                     "computation pairs of unrelated random vectors have a mean z below 0, and a "
                     "fixed vector's z moves by .3 between draws of the 20. The table is "
-                    "peer.parquet; its first rows:",
+                    "peer-1.parquet; its first rows:",
                     Table(comparison.notebook.head(12)),
                 ],
             )
@@ -77,7 +83,6 @@ def _rerouted(comparison: ModelComparison) -> Claim:
     return finding(
         CHANGED,
         statement,
-        subject=comparison.subject,
         estimate=best.z,
         unit=f"standard deviations, {best.where}",
         null=f"largest of all cells in sets of unrelated directions (p {by_set:.2g}), and of these "
@@ -112,7 +117,6 @@ def _broadly(comparison: ModelComparison) -> Claim:
     return finding(
         CHANGED,
         statement,
-        subject=comparison.subject,
         estimate=100 * passed.mean(),
         unit="% of cells of the difference with p <= .05",
         null=f"unrelated sets {100 * rates[1:].mean():.2g} % (p {by_set:.2g}); these directions "
@@ -130,7 +134,6 @@ def _untestable(comparison: ModelComparison, statement: str) -> Claim:
     return finding(
         CHANGED,
         statement,
-        subject=comparison.subject,
         tests={},
         exchange="set of directions, and turn of the change",
         needs=SECOND,
@@ -142,13 +145,12 @@ def _growth(comparison: ModelComparison) -> Claim:
         f"How much wider {comparison.change.lower()} made logits of unrelated vectors spread."
     )
     if comparison.other is None:
-        return description(CHANGED, statement, subject=comparison.subject, needs=SECOND)
+        return description(CHANGED, statement, needs=SECOND)
     ratio = comparison.scores.growth()
     low, high = np.nanquantile(ratio, [0.05, 0.95])
     return description(
         CHANGED,
         statement,
-        subject=comparison.subject,
         estimate=np.nanmedian(ratio),
         unit="ratio of the nulls' standard deviations, median head",
         null="1; it says nothing of which directions are meant",

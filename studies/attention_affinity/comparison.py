@@ -5,10 +5,14 @@ one run are not independent (they share directions, and their blocks feed each o
 held to whole sets of unrelated directions.
 """
 
+import hashlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -16,10 +20,18 @@ from tqdm import tqdm
 
 from interp.affinity import Comparison, Distance, Kind, Survey, compare
 from interp.affinity.notebook import head_averaged
-from interp.directions import Directions
-from interp.report import Block, Section, Table
+from interp.directions import (
+    Directions,
+    load_directions,
+    principal_components,
+    save_directions,
+)
+from interp.files import as_json
+from interp.model import checkpoint_directory
+from interp.report import Block, Table
+from interp.study import Subject
 from interp.weights import AttentionWeights, ModelWeights
-from studies.attention_affinity.residuals import Residuals
+from studies.attention_affinity.residuals import Residuals, needed
 
 Side = Literal["base", "instruct", "difference"]
 KINDS: tuple[Kind, ...] = ("QK", "VO")
@@ -39,6 +51,8 @@ class ModelComparison:
     """Blocks that effects by direction are averaged over."""
     scores: Comparison
     """Scores of each model and of the difference."""
+    residuals: Residuals | None
+    """What the null is made of; None for the isotropic one."""
     windows: tuple[int | None, ...]
     """How many positions a query of each block sees; None for all."""
     notebook: pd.DataFrame | None
@@ -79,11 +93,6 @@ class ModelComparison:
         """What made the second model of the first."""
         return "Random noise" if self.other and self.other.noise is not None else "Tuning"
 
-    @property
-    def subject(self) -> str:
-        """What claims are about."""
-        return self.base.label if self.other is None else f"{self.base.label} → {self.other.label}"
-
     def name(self, side: Side) -> str:
         """What to call a side in a legend."""
         other = "" if self.other is None else self.other.label
@@ -95,6 +104,7 @@ class ModelComparison:
             return f"{self.other.label} less {self.base.label}"
         return self.name(side)
 
+    @cached_property
     def table(self) -> pd.DataFrame:
         """One row per head, pair of directions and distance, with the scores of every side.
 
@@ -104,6 +114,107 @@ class ModelComparison:
         table = self.scores.table(other="instruct")
         group = self.base.heads // self.base.kv_heads
         return table.assign(kv_head=table["head"] // group)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What is asked: one model or two, by their files, and which directions, blocks and heads."""
+
+    base: ModelWeights
+    """The model, or the first of two."""
+    other: ModelWeights | None
+    """What it is compared with: a tuned model, noise, or nothing."""
+    directions: Directions | None
+    """Those of a file; None for principal components of the base model's residuals."""
+    source: int
+    """Block whose residuals give the components."""
+    blocks: tuple[int, ...]
+    """Blocks to read, rising."""
+    averaged: tuple[int, ...]
+    """Blocks that effects by direction are averaged over."""
+    head: tuple[int, int] | None
+    """Block and head of the pair heatmap; None for the one with the least p."""
+
+    @property
+    def fingerprints(self) -> dict[str, dict[str, Any] | None]:
+        """What tells the models from others, by side."""
+        return {
+            "base": self.base.fingerprint(),
+            "instruct": None if self.other is None else self.other.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 of both models' fingerprints and of the directions that were given."""
+        vectors = b"" if self.directions is None else self.directions.vectors.tobytes()
+        return hashlib.sha256(as_json(self.fingerprints).encode() + vectors).hexdigest()
+
+    def describe(self) -> str:
+        """How many blocks and directions are asked about."""
+        of = "components" if self.directions is None else f"{len(self.directions)} directions"
+        return f"{of} in {len(self.blocks)} blocks"
+
+    @property
+    def title(self) -> str:
+        """The report's title; a control run says so."""
+        question = "Which directions attend to which"
+        if self.other is None:
+            return f"{question}?"
+        if self.other.noise is not None:
+            return f"Control: {question.lower()}, and what does noise change?"
+        return f"{question}, and what did tuning change?"
+
+
+def checkpoints(config: Any) -> Checkpoints:
+    """All that can be refused before long work.
+
+    Raises:
+        ValueError: a model that cannot be read, models of two shapes, directions of another width,
+            or a block or head that there is not.
+    """
+    base = ModelWeights.open(_directory(config, "base"), label=config.labels[0])
+    other = None
+    if config.perturb is not None:
+        other = replace(base.with_noise(config.perturb, seed=config.seed), label=config.labels[1])
+    elif config.instruct is not None:
+        other = ModelWeights.open(_directory(config, "instruct"), label=config.labels[1])
+        other.require_shape_of(base)
+    blocks = _blocks(base, config.blocks)
+    averaged = _averaged(blocks, config.averaged)
+    head = _head(base, blocks, config.head)
+    source = base.blocks // 2 if config.source_block is None else config.source_block
+    _blocks(base, (source,))
+    directions = _given_directions(config, base)
+    return Checkpoints(base, other, directions, source, blocks, averaged, head)
+
+
+def compared(subject: Subject, checkpoints: Checkpoints) -> ModelComparison:
+    """Every block of the models, compared; the directions are kept in the run directory."""
+    config, base = subject.config, checkpoints.base
+    for side, fingerprint in checkpoints.fingerprints.items():
+        subject.record(side, fingerprint)
+    # residuals before every block, and components of them where no directions are given
+    residuals, directions = needed(config, base), checkpoints.directions
+    if directions is None:
+        assert residuals is not None
+        rows = residuals.rows(checkpoints.source).reshape(-1, base.width)
+        directions = principal_components(rows, config.components, block=checkpoints.source)
+    save_directions(subject.run.path / "directions.safetensors", directions)
+    average = [list(range(min(config.distances), 1))] if config.average else []
+    comparison = compare_models(
+        base,
+        checkpoints.other,
+        directions,
+        None if config.null == "isotropic" else residuals,
+        blocks=checkpoints.blocks,
+        averaged=checkpoints.averaged,
+        distances=[*config.distances, *average],
+        notebook=config.peer_compat,
+        seed=config.seed,
+    )
+    subject.record("directions", directions.names)
+    subject.record("residuals", None if residuals is None else residuals.store.source)
+    subject.record("bytes read", comparison.bytes_read)
+    return comparison
 
 
 def compare_models(
@@ -137,6 +248,7 @@ def compare_models(
         directions=directions,
         averaged=tuple(averaged),
         scores=Comparison.joined(parts),
+        residuals=residuals,
         windows=tuple(windows),
         notebook=pd.concat(frames, ignore_index=True) if frames else None,
         bytes_read=bytes_read,
@@ -160,18 +272,9 @@ def _notebook(
     return table.assign(block=base.block)
 
 
-def title(comparison: ModelComparison) -> str:
-    """The report's title; a control run says so."""
-    question = "Which directions attend to which"
-    if comparison.other is None:
-        return f"{question}?"
-    if comparison.other.noise is not None:
-        return f"Control: {question.lower()}, and what does noise change?"
-    return f"{question}, and what did tuning change?"
-
-
-def method(comparison: ModelComparison, residuals: Residuals | None, rows: int) -> Section:
-    """What was done, in words and numbers; `residuals` are those of the null."""
+def method(subjects: Sequence[Subject], checkpoints: Checkpoints) -> list[Block]:
+    """What was done, in words and numbers."""
+    comparison = subjects[0].ask(compared)
     directions, other = comparison.directions, comparison.other
     body: list[Block] = []
     if other is not None and other.noise is not None:
@@ -179,22 +282,23 @@ def method(comparison: ModelComparison, residuals: Residuals | None, rows: int) 
             f"Control run: the second model is the first with {100 * other.noise:g} % of "
             "Gaussian noise on every head's attention weights. Nothing is routed anew."
         )
-    body += [
+    return [
+        *body,
         f"{len(directions)} directions, {directions.note}, go through every head of "
         f"{len(comparison.blocks)} blocks without running the model: as query and key at distances "
         f"{', '.join(comparison.scores.base.qk.labels)} (logit, with norm, rotation, query and key "
         "norm and biases as the model has them), and as what is attended to and what is written "
-        f"(cosine). {rows:,} rows are in affinity.parquet.",
-        _null(comparison, residuals),
+        f"(cosine). {len(comparison.table):,} rows are in affinity-1.parquet.",
+        _null(comparison),
         "Beside them go 96 unrelated directions, dealt into 200 sets of as many as there are named "
         "ones. Cells of one run are not independent (they share directions, and their blocks feed "
         "each other), so claims are held to whole sets.",
         _files(comparison),
     ]
-    return Section("What was done", body)
 
 
-def _null(comparison: ModelComparison, residuals: Residuals | None) -> str:
+def _null(comparison: ModelComparison) -> str:
+    residuals = comparison.residuals
     if residuals is None:
         return (
             "Null: isotropic, all directions of the residual stream alike, which real residuals "
@@ -233,3 +337,58 @@ def _files(comparison: ModelComparison) -> Table:
         f"The checkpoints; {comparison.bytes_read / 1e6:.1f} MB of tensors were read for the "
         "scores.",
     )
+
+
+def _directory(config: Any, side: str) -> Path:
+    revision = getattr(config, f"{side}_revision")
+    return checkpoint_directory(getattr(config, side), revision=revision)
+
+
+def _given_directions(config: Any, base: ModelWeights) -> Directions | None:
+    """The first directions of a file; None where none is named."""
+    if config.vectors is None:
+        return None
+    directions = load_directions(config.vectors, block=config.source_block)
+    directions = directions.first(config.components)
+    width = directions.vectors.shape[1]
+    if width != base.width:
+        raise ValueError(
+            f"{config.vectors} holds directions of width {width}; the residual stream of "
+            f"{base.label} has {base.width}"
+        )
+    return directions
+
+
+def _blocks(base: ModelWeights, named: tuple[int, ...]) -> tuple[int, ...]:
+    """The blocks, rising; all where none is named."""
+    for block in named:
+        if not 0 <= block < base.blocks:
+            raise ValueError(
+                f"{base.label} has no block {block}; choose from 0 to {base.blocks - 1}"
+            )
+    return tuple(sorted(set(named))) or tuple(range(base.blocks))
+
+
+def _averaged(blocks: tuple[int, ...], named: tuple[int, ...]) -> tuple[int, ...]:
+    """Blocks that effects are averaged over; the middle third of those read by default."""
+    for block in named:
+        if block not in blocks:
+            raise ValueError(f"block {block} is to be averaged but not read; blocks: {blocks}")
+    third = len(blocks) // 3
+    return tuple(sorted(set(named))) or blocks[third : len(blocks) - third]
+
+
+def _head(base: ModelWeights, blocks: tuple[int, ...], named: str | None) -> tuple[int, int] | None:
+    """Block and head of BLOCK.HEAD; None where none is named."""
+    if named is None:
+        return None
+    match = re.fullmatch(r"(\d+)\.(\d+)", named)
+    if match is None:
+        raise ValueError(f"head = {named!r}; write it as BLOCK.HEAD, such as {blocks[0]}.0")
+    block, head = int(match[1]), int(match[2])
+    if block not in blocks or head >= base.heads:
+        raise ValueError(
+            f"there is no head {named}: blocks {blocks[0]} to {blocks[-1]} are read, each with "
+            f"heads 0 to {base.heads - 1}"
+        )
+    return block, head

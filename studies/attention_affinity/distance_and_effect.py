@@ -8,7 +8,8 @@ from interp.affinity import Kind
 from interp.claims import Claim, description
 from interp.plots import lines
 from interp.report import Block, Figure, Section
-from studies.attention_affinity.comparison import KINDS, ModelComparison
+from interp.study import Part, Subject
+from studies.attention_affinity.comparison import KINDS, Checkpoints, ModelComparison, compared
 
 DISTANCE = "Does distance matter?"
 WHERE = "Which direction is it about?"
@@ -16,6 +17,24 @@ CURVES = 6
 """Pairs whose logit is drawn against distance."""
 FIRST = 4
 """Directions whose way through the blocks is drawn."""
+
+
+def distance(subject: Subject, checkpoints: Checkpoints) -> Part:
+    """Does distance matter?"""
+    comparison = subject.ask(compared)
+    section = Section("Affinity against distance", _distances(comparison))
+    return Part(claims=[distance_claim(comparison)], sections=[section])
+
+
+def effect(subject: Subject, checkpoints: Checkpoints) -> Part:
+    """Which direction is it about?"""
+    comparison = subject.ask(compared)
+    sections = [
+        Section("Effect by direction", [_effect(comparison, kind) for kind in KINDS]),
+        Section("Through the blocks: logits (QK)", _through_blocks(comparison, "QK")),
+        Section("Through the blocks: what is written (VO)", _through_blocks(comparison, "VO")),
+    ]
+    return Part(claims=[effect_claim(comparison)], sections=sections)
 
 
 def distance_claim(comparison: ModelComparison) -> Claim:
@@ -30,7 +49,6 @@ def distance_claim(comparison: ModelComparison) -> Claim:
     return description(
         DISTANCE,
         "How alike a head ranks these pairs at two distances.",
-        subject=comparison.subject,
         estimate=None if alike is None else np.nanmedian(alike),
         unit=f"correlation of logits at distances {' and '.join(map(str, steps))}, median head",
         null="1, where the distance plays no part (exactly so without rotary embedding)",
@@ -50,7 +68,6 @@ def effect_claim(comparison: ModelComparison) -> Claim:
     return description(
         WHERE,
         "The effect on the direction that explains most variance.",
-        subject=comparison.subject,
         estimate=effect.mean[at],
         unit=f"mean |z| of {of} of {names[at]} with itself, blocks {averaged[0]} to {averaged[-1]}",
         null=f"unrelated directions {effect.unrelated:.2f}, 95 % below {effect.bound:.2f}; as to "
@@ -62,16 +79,6 @@ def effect_claim(comparison: ModelComparison) -> Claim:
         },
         needs="shares of variance of several directions" if leading is None else "",
     )
-
-
-def sections(comparison: ModelComparison) -> list[Section]:
-    """Affinity against distance, effect by direction, and the way through the blocks."""
-    return [
-        Section("Affinity against distance", _distances(comparison)),
-        Section("Effect by direction", [_effect(comparison, kind) for kind in KINDS]),
-        Section("Through the blocks: logits (QK)", _through_blocks(comparison, "QK")),
-        Section("Through the blocks: what is written (VO)", _through_blocks(comparison, "VO")),
-    ]
 
 
 def _compared(comparison: ModelComparison) -> tuple[int, int] | None:

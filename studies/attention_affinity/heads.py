@@ -10,7 +10,8 @@ from interp.affinity import Kind
 from interp.claims import LEVEL, Claim, description, finding
 from interp.plots import heatmap, lines
 from interp.report import Block, Figure, Section, Table
-from studies.attention_affinity.comparison import KINDS, ModelComparison
+from interp.study import Part, Subject
+from studies.attention_affinity.comparison import KINDS, Checkpoints, ModelComparison, compared
 
 CALIBRATED = "Would this study find something where there is nothing?"
 MATCH = "Do heads respond to these directions?"
@@ -33,6 +34,20 @@ PAIRS = {
 """How to read the pair heatmap."""
 
 
+def matching(subject: Subject, checkpoints: Checkpoints) -> Part:
+    """Do heads respond to these directions, and would unrelated ones pass?"""
+    comparison = subject.ask(compared)
+    tables = {"affinity": comparison.table}
+    if comparison.notebook is not None:
+        tables["peer"] = comparison.notebook
+    return Part(
+        claims=claims(comparison),
+        sections=_sections(comparison, checkpoints.head),
+        tables=tables,
+        words=_words(comparison),
+    )
+
+
 def claims(comparison: ModelComparison) -> list[Claim]:
     """How often unrelated directions pass, and whether heads match the named ones."""
     pairs = comparison.scores.base.qk.pairs
@@ -42,7 +57,7 @@ def claims(comparison: ModelComparison) -> list[Claim]:
     ]
 
 
-def words(comparison: ModelComparison) -> list[str]:
+def _words(comparison: ModelComparison) -> list[str]:
     """What stands out, and how many cells survive, in plain words."""
     texts = []
     for kind, verb in (("QK", "logit"), ("VO", "cosine of what is written")):
@@ -62,7 +77,7 @@ def words(comparison: ModelComparison) -> list[str]:
     return [*texts, *(_surviving(comparison, kind) for kind in KINDS)]
 
 
-def sections(comparison: ModelComparison, head: tuple[int, int] | None) -> list[Section]:
+def _sections(comparison: ModelComparison, head: tuple[int, int] | None) -> list[Section]:
     """Maps, pairs of one head (block, head; by default the one with the least p), and quantiles."""
     if head is None:
         best = comparison.scores.main.qk.strongest()[0]
@@ -96,7 +111,6 @@ def _calibrated(comparison: ModelComparison) -> Claim:
     return description(
         CALIBRATED,
         "How often unrelated directions pass the null's 5 %.",
-        subject=comparison.subject,
         estimate=100 * unrelated.rate,
         unit=f"% of {unrelated.tested} unrelated pairs with p <= .05 (logits), of "
         f"{unrelated.texts} texts",
@@ -114,7 +128,6 @@ def _matches(comparison: ModelComparison, kind: Kind, pair: Any) -> Claim:
     middle, high = np.quantile(survivors.by_set, [0.5, 0.95])
     best = scores.strongest(pair=pair)[0]
     design: dict[str, Any] = dict(
-        subject=comparison.subject,
         estimate=survivors.count,
         unit=f"of {survivors.tested} cells, in {len(survivors.heads)} of "
         f"{len(comparison.blocks) * base.heads} heads, at a false discovery rate of 5 %",
@@ -198,7 +211,7 @@ def _strongest(comparison: ModelComparison) -> Table:
         pd.DataFrame(rows),
         f"The cells furthest out in their null ({comparison.title(comparison.main)}), each pair of "
         "a head once. For VO, key is attended to and query is the direction that is written. All "
-        "cells are in affinity.parquet.",
+        "cells are in affinity-1.parquet.",
     )
 
 

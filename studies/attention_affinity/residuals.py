@@ -8,6 +8,7 @@ there, and its norm is out of all proportion (Xiao et al. 2023, "attention sinks
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from interp.extract import Stores
 from interp.model import load, resid_pre
 from interp.positions import Sample
 from interp.store import Store
+from interp.weights import ModelWeights
 
 PER_TEXT = 16
 """Tokens read in each text, evenly spaced."""
@@ -60,6 +62,15 @@ class Residuals:
     def rows(self, block: int) -> Float[np.ndarray, "texts tokens d"]:
         """Residuals before a block."""
         return self.store.read(resid_pre(block)).astype(np.float64)
+
+
+def needed(config: Any, base: ModelWeights) -> Residuals | None:
+    """Residuals for the directions or the null; None where neither asks for them."""
+    if config.residuals is not None:
+        return Residuals.open(config.residuals, blocks=base.blocks, width=base.width)
+    if config.vectors is not None and config.null != "covariance":
+        return None
+    return Residuals.read(base.directory, device=config.device, stores=Stores.of(config))
 
 
 def samples(tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
