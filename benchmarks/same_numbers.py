@@ -104,8 +104,8 @@ def _flat(value: Any, path: str, renamed: Renamed | None) -> Iterator[tuple[str,
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _flat(inner, f"{path}[{index}]", renamed)
-    else:
-        yield path, np.nan if value is None else value  # null stands for what is not finite
+    elif value is not None:  # null stands for what is not finite, and for what is not there
+        yield path, value
 
 
 def differences(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[list[str], int]:

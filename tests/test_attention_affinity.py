@@ -26,11 +26,18 @@ from interp.directions import Directions, load_directions, save_directions
 from interp.model import checkpoint_directory
 from interp.run import Run, parse
 from interp.store import Store
+from interp.study import Needs
 from interp.weights import AttentionWeights, ModelWeights
 from studies.attention_affinity import change, distance_and_effect, heads
 from studies.attention_affinity.__main__ import STUDY, Config
-from studies.attention_affinity.comparison import ModelComparison, checkpoints, compare_models
-from studies.attention_affinity.residuals import PER_TEXT, TEXTS, Residuals, samples
+from studies.attention_affinity.checkpoints import (
+    PER_TEXT,
+    TEXTS,
+    Residuals,
+    checkpoints,
+    samples,
+)
+from studies.attention_affinity.comparison import ModelComparison, compare_models
 
 PLANTED = (1, 2)
 """Block and head into which a change is planted."""
@@ -476,6 +483,17 @@ def test_a_store_that_lacks_a_block_is_refused(common, root):
     deep = checkpoint("llama", root / "deep", num_hidden_layers=4)
     with pytest.raises(ValueError, match="holds no 'blocks.2.hook_resid_pre'"):
         _run(Config(**common | {"base": str(deep)}, residuals=store))
+
+
+def test_a_plan_foresees_the_store_and_what_is_read(common, alone, vectors, root):
+    foreseen = STUDY.act(Config(**common, plan=True))
+    assert isinstance(foreseen, Needs)
+    (store,) = (path for path in (root / "stores").iterdir() if path.is_dir())
+    plan = Store.open(store).plan
+    row = foreseen.models.loc["base"]
+    assert row["stored"] * 1e9 == pytest.approx(plan.bytes_per_sample() * plan.n_samples)
+    by_weights = STUDY.plan(Config(**common, vectors=vectors, plan=True)).models.loc["base"]
+    assert by_weights["stored"] == 0 and 0 < by_weights["read"] < row["read"]
 
 
 @needs_browser

@@ -72,7 +72,7 @@ def test_a_plan_foresees_what_a_run_stores_and_reads_no_weight(models, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("place", "word"), [("_free_memory", "GB of memory"), ("_free_disk", "GB of disk")]
+    ("place", "word"), [("free_memory", "GB of memory"), ("free_disk", "GB of disk")]
 )
 def test_a_plan_says_what_does_not_fit(models, tmp_path, monkeypatch, place, word):
     monkeypatch.setattr(_needs, place, lambda _: 1e-6)

@@ -37,7 +37,7 @@ from interp._lazy import attach
 if TYPE_CHECKING:
     from interp.run.config import StudyConfig as Config
     from interp.study._asked import Material, Part, Subject
-    from interp.study._needs import Needs
+    from interp.study._needs import GIGA, Needs, free_disk, free_memory
     from interp.study._power import Power
     from interp.study._questions import asks
     from interp.study._registration import Registration
@@ -48,6 +48,7 @@ else:
     __getattr__, __dir__ = attach(__name__)
 
 __all__ = [
+    "GIGA",
     "Combined",
     "Config",
     "Material",
@@ -62,6 +63,8 @@ __all__ = [
     "Subject",
     "asks",
     "combined",
+    "free_disk",
+    "free_memory",
     "main",
     "of_texts",
     "run",

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import psutil
@@ -121,6 +121,15 @@ class Needs:
         return self.models.to_html() + "".join(f"<p>{word}</p>" for word in self.too_large)
 
 
+@runtime_checkable
+class Foreseen(Protocol):
+    """What a study is about that knows itself what a run would need."""
+
+    def needs(self, config: Any) -> Needs:
+        """What a run would read, hold and store."""
+        ...
+
+
 def needs(study: str, config: StudyConfig, texts: Any, questions: Sequence[Question]) -> Needs:
     """Ask for what a run would need.
 
@@ -133,7 +142,7 @@ def needs(study: str, config: StudyConfig, texts: Any, questions: Sequence[Quest
         subject = Sized(name, number, config, texts, Run(study, config), bones=bones)
         rows[name] = _row(config, subject, questions)
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return Needs(table, _free_memory(config.device), _free_disk(str(config.store)))
+    return Needs(table, free_memory(config.device), free_disk(str(config.store)))
 
 
 def _row(
@@ -180,13 +189,15 @@ def _width(cfg: Any, hook: str) -> int:
     return cfg.n_heads * cfg.d_head if by_head else cfg.d_model
 
 
-def _free_memory(device: str | None) -> float:
+def free_memory(device: str | None) -> float:
+    """Of the device, in GB."""
     if torch.cuda.is_available() and device in (None, "cuda"):
         return torch.cuda.mem_get_info()[0] / GIGA
     return psutil.virtual_memory().available / GIGA
 
 
-def _free_disk(store: str) -> float | None:
+def free_disk(store: str) -> float | None:
+    """Where stores lie, in GB; None for an address."""
     if "://" in store:
         return None
     place = Path(store).absolute()

@@ -53,10 +53,12 @@ class Registration:
         config: RunConfig,
         texts: Any,
         questions: Sequence[Callable[..., Any]],
-        subject: Subject,
+        noise: Subject | None,
     ) -> "Registration":
-        """Register a study, asking `subject`, noise, for its claims."""
-        claims, unrehearsed = rehearsed_claims(questions, subject)
+        """Register a study, asking noise for its claims; without any, questions alone."""
+        claims, unrehearsed = {}, tuple(question.__name__ for question in questions)
+        if noise is not None:
+            claims, unrehearsed = rehearsed_claims(questions, noise)
         return cls(
             {
                 "format": FORMAT,

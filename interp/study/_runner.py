@@ -26,6 +26,7 @@ from interp.report import Block, Figure, Section, Table, render
 from interp.run import Run, RunConfig, StudyConfig, run_command
 from interp.study._asked import Comparison, MakeTexts, Part, Plant, Question, Subject
 from interp.study._questions import check_question, check_spans, name_of, resolved
+from interp.texts import Texts
 
 if TYPE_CHECKING:
     from interp.study._needs import Needs
@@ -128,13 +129,15 @@ class Study:
         """What a run would read, hold and store, and what would not fit.
 
         Raises:
-            ValueError: as `run`, or a study that does not ask models.
+            ValueError: as `run`, or a study that asks no models by name.
         """
-        from interp.study._needs import needs
+        from interp.study._needs import Foreseen, needs
 
-        if not isinstance(config, StudyConfig):
-            raise ValueError(f"study {self.name!r} reads files of weights; it has no plan")
         questions, texts = self._checked(config)
+        if isinstance(texts, Foreseen):
+            return texts.needs(config)
+        if not isinstance(config, StudyConfig):
+            raise ValueError(f"study {self.name!r} asks no models by name, and has no plan")
         return needs(self.name, config, texts, questions)
 
     def power(self, config: RunConfig) -> "Power":
@@ -151,15 +154,17 @@ class Study:
     def register(self, config: RunConfig) -> "Registration":
         """Write what is to be claimed to `config.register`, before anything is read.
 
+        Questions of a study into whose texts nothing can be planted are registered by their code.
+
         Raises:
-            ValueError: as `power`, no file is named, or it is there already.
+            ValueError: as `run`, no file is named, or it is there already.
         """
         from interp.study._registration import Registration
 
         if config.register is None:
             raise ValueError("register = None; name the file to write")
         questions, texts = self._checked(config)
-        noise = self._plant()(config, texts, 0.0, 0)
+        noise = self._plant()(config, texts, 0.0, 0) if self._can_plant(texts) else None
         registration = Registration.of(self.name, config, texts, questions, noise)
         registration.save(config.register)
         return registration
@@ -180,6 +185,9 @@ class Study:
         from interp.study._rehearsal import of_texts
 
         return of_texts
+
+    def _can_plant(self, texts: Any) -> bool:
+        return self.planted is not None or isinstance(texts, Texts)
 
     def _checked(self, config: RunConfig, *, models: bool = True) -> tuple[list[Question], Any]:
         """Questions and texts, after all that can be refused without a model."""

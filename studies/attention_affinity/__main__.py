@@ -91,7 +91,7 @@ def _label(name: str) -> str:
 STUDY = study.Study(
     name="attention_affinity",
     config=Config,
-    texts="studies.attention_affinity.comparison:checkpoints",
+    texts="studies.attention_affinity.checkpoints:checkpoints",
     questions=[
         "studies.attention_affinity.heads:matching",
         "studies.attention_affinity.distance_and_effect:distance",

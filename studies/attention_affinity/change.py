@@ -7,7 +7,8 @@ from interp.plots import heatmap
 from interp.report import Figure, Section, Table
 from interp.stats import p_among
 from interp.study import Part, Subject
-from studies.attention_affinity.comparison import Checkpoints, ModelComparison, compared
+from studies.attention_affinity.checkpoints import Checkpoints
+from studies.attention_affinity.comparison import ModelComparison, compared
 
 CHANGED = "What is different in the second model?"
 SECOND = "a second model: --instruct (or --perturb, for a control)"

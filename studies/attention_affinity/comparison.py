@@ -5,14 +5,11 @@ one run are not independent (they share directions, and their blocks feed each o
 held to whole sets of unrelated directions.
 """
 
-import hashlib
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -20,18 +17,11 @@ from tqdm import tqdm
 
 from interp.affinity import Comparison, Distance, Kind, Survey, compare
 from interp.affinity.notebook import head_averaged
-from interp.directions import (
-    Directions,
-    load_directions,
-    principal_components,
-    save_directions,
-)
-from interp.files import as_json
-from interp.model import checkpoint_directory
+from interp.directions import Directions, principal_components, save_directions
 from interp.report import Block, Table
 from interp.study import Subject
 from interp.weights import AttentionWeights, ModelWeights
-from studies.attention_affinity.residuals import Residuals, needed
+from studies.attention_affinity.checkpoints import Checkpoints, Residuals, needed
 
 Side = Literal["base", "instruct", "difference"]
 KINDS: tuple[Kind, ...] = ("QK", "VO")
@@ -114,77 +104,6 @@ class ModelComparison:
         table = self.scores.table(other="instruct")
         group = self.base.heads // self.base.kv_heads
         return table.assign(kv_head=table["head"] // group)
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """What is asked: one model or two, by their files, and which directions, blocks and heads."""
-
-    base: ModelWeights
-    """The model, or the first of two."""
-    other: ModelWeights | None
-    """What it is compared with: a tuned model, noise, or nothing."""
-    directions: Directions | None
-    """Those of a file; None for principal components of the base model's residuals."""
-    source: int
-    """Block whose residuals give the components."""
-    blocks: tuple[int, ...]
-    """Blocks to read, rising."""
-    averaged: tuple[int, ...]
-    """Blocks that effects by direction are averaged over."""
-    head: tuple[int, int] | None
-    """Block and head of the pair heatmap; None for the one with the least p."""
-
-    @property
-    def fingerprints(self) -> dict[str, dict[str, Any] | None]:
-        """What tells the models from others, by side."""
-        return {
-            "base": self.base.fingerprint(),
-            "instruct": None if self.other is None else self.other.fingerprint(),
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 of both models' fingerprints and of the directions that were given."""
-        vectors = b"" if self.directions is None else self.directions.vectors.tobytes()
-        return hashlib.sha256(as_json(self.fingerprints).encode() + vectors).hexdigest()
-
-    def describe(self) -> str:
-        """How many blocks and directions are asked about."""
-        of = "components" if self.directions is None else f"{len(self.directions)} directions"
-        return f"{of} in {len(self.blocks)} blocks"
-
-    @property
-    def title(self) -> str:
-        """The report's title; a control run says so."""
-        question = "Which directions attend to which"
-        if self.other is None:
-            return f"{question}?"
-        if self.other.noise is not None:
-            return f"Control: {question.lower()}, and what does noise change?"
-        return f"{question}, and what did tuning change?"
-
-
-def checkpoints(config: Any) -> Checkpoints:
-    """All that can be refused before long work.
-
-    Raises:
-        ValueError: a model that cannot be read, models of two shapes, directions of another width,
-            or a block or head that there is not.
-    """
-    base = ModelWeights.open(_directory(config, "base"), label=config.labels[0])
-    other = None
-    if config.perturb is not None:
-        other = replace(base.with_noise(config.perturb, seed=config.seed), label=config.labels[1])
-    elif config.instruct is not None:
-        other = ModelWeights.open(_directory(config, "instruct"), label=config.labels[1])
-        other.require_shape_of(base)
-    blocks = _blocks(base, config.blocks)
-    averaged = _averaged(blocks, config.averaged)
-    head = _head(base, blocks, config.head)
-    source = base.blocks // 2 if config.source_block is None else config.source_block
-    _blocks(base, (source,))
-    directions = _given_directions(config, base)
-    return Checkpoints(base, other, directions, source, blocks, averaged, head)
 
 
 def compared(subject: Subject, checkpoints: Checkpoints) -> ModelComparison:
@@ -337,58 +256,3 @@ def _files(comparison: ModelComparison) -> Table:
         f"The checkpoints; {comparison.bytes_read / 1e6:.1f} MB of tensors were read for the "
         "scores.",
     )
-
-
-def _directory(config: Any, side: str) -> Path:
-    revision = getattr(config, f"{side}_revision")
-    return checkpoint_directory(getattr(config, side), revision=revision)
-
-
-def _given_directions(config: Any, base: ModelWeights) -> Directions | None:
-    """The first directions of a file; None where none is named."""
-    if config.vectors is None:
-        return None
-    directions = load_directions(config.vectors, block=config.source_block)
-    directions = directions.first(config.components)
-    width = directions.vectors.shape[1]
-    if width != base.width:
-        raise ValueError(
-            f"{config.vectors} holds directions of width {width}; the residual stream of "
-            f"{base.label} has {base.width}"
-        )
-    return directions
-
-
-def _blocks(base: ModelWeights, named: tuple[int, ...]) -> tuple[int, ...]:
-    """The blocks, rising; all where none is named."""
-    for block in named:
-        if not 0 <= block < base.blocks:
-            raise ValueError(
-                f"{base.label} has no block {block}; choose from 0 to {base.blocks - 1}"
-            )
-    return tuple(sorted(set(named))) or tuple(range(base.blocks))
-
-
-def _averaged(blocks: tuple[int, ...], named: tuple[int, ...]) -> tuple[int, ...]:
-    """Blocks that effects are averaged over; the middle third of those read by default."""
-    for block in named:
-        if block not in blocks:
-            raise ValueError(f"block {block} is to be averaged but not read; blocks: {blocks}")
-    third = len(blocks) // 3
-    return tuple(sorted(set(named))) or blocks[third : len(blocks) - third]
-
-
-def _head(base: ModelWeights, blocks: tuple[int, ...], named: str | None) -> tuple[int, int] | None:
-    """Block and head of BLOCK.HEAD; None where none is named."""
-    if named is None:
-        return None
-    match = re.fullmatch(r"(\d+)\.(\d+)", named)
-    if match is None:
-        raise ValueError(f"head = {named!r}; write it as BLOCK.HEAD, such as {blocks[0]}.0")
-    block, head = int(match[1]), int(match[2])
-    if block not in blocks or head >= base.heads:
-        raise ValueError(
-            f"there is no head {named}: blocks {blocks[0]} to {blocks[-1]} are read, each with "
-            f"heads 0 to {base.heads - 1}"
-        )
-    return block, head

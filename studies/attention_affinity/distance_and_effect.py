@@ -9,7 +9,8 @@ from interp.claims import Claim, description
 from interp.plots import lines
 from interp.report import Block, Figure, Section
 from interp.study import Part, Subject
-from studies.attention_affinity.comparison import KINDS, Checkpoints, ModelComparison, compared
+from studies.attention_affinity.checkpoints import Checkpoints
+from studies.attention_affinity.comparison import KINDS, ModelComparison, compared
 
 DISTANCE = "Does distance matter?"
 WHERE = "Which direction is it about?"

@@ -11,7 +11,8 @@ from interp.claims import LEVEL, Claim, description, finding
 from interp.plots import heatmap, lines
 from interp.report import Block, Figure, Section, Table
 from interp.study import Part, Subject
-from studies.attention_affinity.comparison import KINDS, Checkpoints, ModelComparison, compared
+from studies.attention_affinity.checkpoints import Checkpoints
+from studies.attention_affinity.comparison import KINDS, ModelComparison, compared
 
 CALIBRATED = "Would this study find something where there is nothing?"
 MATCH = "Do heads respond to these directions?"
