@@ -35,8 +35,7 @@ def texts(_: Config) -> Texts:
 @study.asks("weekday")
 def circle(subject: study.Subject, texts: Texts) -> study.Part:
     """Do the days lie on a circle where they are read?"""
-    cells = subject.cells("weekday", between=(25, 75))
-    test = smds.cycle_test(cells, texts.category, names=DAYS, seed=subject.config.seed)
+    test = smds.cycle_test(subject.cells("weekday", between=(25, 75)), texts.category, names=DAYS)
     told = {"exchange": "day", "unit": "share of squared distances in its plane", "primary": True}
     finding = claims.beats(circle.__doc__, "Days that are read lie on a circle.", test, **told)
     return study.Part(claims=[finding], tables={"rivals": test.table()})
