@@ -143,7 +143,8 @@ def _entries(old: Mapping, new: Mapping) -> str:
     """Entries that one of two mappings lacks or has otherwise; the first few of them."""
     parts = [f"without {key}" for key in old if key not in new]
     parts += [f"with {key}" for key in new if key not in old]
-    parts += [f"{k} {_short(old[k])} -> {_short(new[k])}" for k in new if k in old and old[k] != new[k]]  # fmt: skip # noqa: E501
+    changed = (key for key in new if key in old and old[key] != new[key])
+    parts += [f"{key} {_short(old[key])} -> {_short(new[key])}" for key in changed]
     return ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
 
 

@@ -14,7 +14,7 @@ from interp.intervene import active, patch
 from interp.model import load, residual_stream
 from interp.positions import Sample, align
 from interp.run import Run
-from interp.smds import Pairs
+from interp.smds import PatchedPairs
 from interp.stats import permutation_test
 from interp.study import Part
 from studies.date_manifold import data as texts_of
@@ -53,7 +53,7 @@ def trained(copying_gpt2, tmp_path_factory):
         model, data.samples, hooks=residual_stream(model), progress=False, batch_size=64,
         out=tmp_path_factory.mktemp("store") / "trained",
     )  # fmt: skip
-    pairs = Pairs.draw(data.groups, 40, seed=0)
+    pairs = PatchedPairs.draw(data.groups, 40, seed=0)
     reader = Reader(model, store, data, READ, pairs.training, alpha=1.0, batch_size=40)
     return reader, data, pairs
 

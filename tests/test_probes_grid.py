@@ -14,11 +14,11 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from interp.probes import RowSpace, logistic, probe_grid
 from interp.probes.design import Samples, lay_out
-from interp.probes.heldout import Fit, heldout_values
+from interp.probes.heldout import ProbeFit, heldout_values
 from interp.probes.logistic import fit_logistic
-from interp.probes.options import Options
+from interp.probes.options import ProbeOptions
 from interp.probes.permutation import fold_of_rows, permuted_labels
-from interp.probes.scores import HeldOut, auroc_within_folds
+from interp.probes.scores import HeldOutClasses, auroc_within_folds
 
 
 def quick(blocks, y, **options):
@@ -58,11 +58,11 @@ def test_a_planted_direction_is_found_where_it_is_and_nowhere_else():
 
 def accuracies(X, labels, fold):
     """Balanced accuracy of every label vector on one cell."""
-    values, means = heldout_values(X, labels, fold, Fit(2, 0.1, False))
+    values, means = heldout_values(X, labels, fold, ProbeFit(2, 0.1, False))
     everything = np.arange(len(fold))
     return np.array(
         [
-            HeldOut(*one, fold, 2).score()(everything)
+            HeldOutClasses(*one, fold, 2).score()(everything)
             for one in zip(labels, values, means, strict=True)
         ]
     )
@@ -125,7 +125,7 @@ def test_rotated_probes_equal_the_plain_pipeline(d, classes, standardise):
     X = rng.normal(size=(n, d)) * rng.uniform(0.1, 3, d) + np.outer(y == 1, np.eye(d)[3])
     groups = np.repeat(np.arange(n // 2), 2)
     fold = fold_of_rows(y, groups, stratify=True, n_splits=4, seed=0)
-    ours, _ = heldout_values(X, y[None], fold, Fit(classes, 0.5, standardise))
+    ours, _ = heldout_values(X, y[None], fold, ProbeFit(classes, 0.5, standardise))
     plain = np.empty_like(ours[0])
     predicted = np.empty(n, dtype=int)
     # At tol 1e-10 lbfgs runs into float64; at its default of 1e-4 values differ by some 1e-2.
@@ -404,13 +404,13 @@ def test_an_unknown_kind_is_refused_where_nothing_checks_types():
         "n_boot": 0,
     }
     with pytest.raises(ValueError, match="kind='ranks' must be 'classes' or 'numbers'"):
-        Options.__post_init__(cast(Any, SimpleNamespace(**known, level=0.5, max_rows=None)))
+        ProbeOptions.__post_init__(cast(Any, SimpleNamespace(**known, level=0.5, max_rows=None)))
 
 
 @pytest.mark.parametrize("name", ["groups", "units", "types"])
 def test_arrays_of_another_length_are_refused_where_nothing_checks_types(name):
     n, short = np.arange(40), np.arange(39)
-    options = Options("classes", 5, 42, 1.0, True, 1, 1, 0, 0.95, None)
+    options = ProbeOptions("classes", 5, 42, 1.0, True, 1, 1, 0, 0.95, None)
     samples = Samples(**{"y": n % 2, "groups": n, "units": n, "types": n} | {name: short})
     with pytest.raises(ValueError, match=f"{name} has 39 rows, y has 40"):
         lay_out(samples, {"all": n}, options)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from interp.smds import Pairs, Patching, Turning
+from interp.smds import PatchedPairs, Patching, Turning
 from interp.smds.patching import share_moved
 from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
 
@@ -84,12 +84,12 @@ def test_a_turned_pattern_is_the_pattern_of_turned_labels():
 
 def test_pairs_share_no_group_and_leave_half_of_them_to_learn_from():
     groups = np.repeat(np.arange(30), 2)
-    pairs = Pairs.draw(groups, 40, seed=1)
+    pairs = PatchedPairs.draw(groups, 40, seed=1)
     assert len(pairs.receivers) == len(pairs.donors) == 7  # of 30 groups no more than half
     edited = np.concatenate([pairs.receivers, pairs.donors])
     assert len(set(groups[edited])) == 14
     assert set(groups[pairs.training]) == set(groups) - set(groups[edited])
-    assert len(Pairs.draw(groups, 3, seed=1).donors) == 3
+    assert len(PatchedPairs.draw(groups, 3, seed=1).donors) == 3
 
 
 def _patching(share: float, n: int = 40) -> Patching:

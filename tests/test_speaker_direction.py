@@ -24,9 +24,9 @@ from studies.speaker_role.direction import (
     losses,
     measure,
     outcome,
-    preference,
 )
 from studies.speaker_role.probing import probes
+from studies.speaker_role.tokens import preference
 
 
 def _transcripts(names=("Ann", "Ben"), n=4, turns=10) -> list[Transcript]:

@@ -93,11 +93,23 @@ def fold(weights: AttentionWeights) -> Forms:
     W_O = weights.W_O.to(A.dtype)
     b_O = A.new_zeros(A.shape[-1]) if weights.b_O is None else weights.b_O.to(A.dtype)
     return Forms(
-        A, a, B, b, C, c, W_O, b_O,
-        q_gain=weights.q_gain, k_gain=weights.k_gain, post_gain=weights.post_gain,
-        centred=centred, eps=weights.eps,
-        tau=weights.scale, softcap=weights.softcap, rotation=weights.rope,
-    )  # fmt: skip
+        A,
+        a,
+        B,
+        b,
+        C,
+        c,
+        W_O,
+        b_O,
+        q_gain=weights.q_gain,
+        k_gain=weights.k_gain,
+        post_gain=weights.post_gain,
+        centred=centred,
+        eps=weights.eps,
+        tau=weights.scale,
+        softcap=weights.softcap,
+        rotation=weights.rope,
+    )
 
 
 def normalised(forms: Forms, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interp.alignment.dictionary import DictionaryTest, dictionary_test
     from interp.alignment.geometry import (
         Components,
-        HeldOut,
+        HeldOutRotation,
         cka_permutations,
         heldout_procrustes,
         linear_cka,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from interp.alignment.grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
     from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
     from interp.alignment.resampling import Resampled, draw_pairs, resample
-    from interp.alignment.scores import OK, Scores, cosines, hits
+    from interp.alignment.scores import OK, PairScores, cosines, hits
     from interp.alignment.shares import Decomposition, decompose
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -41,10 +41,10 @@ __all__ = [
     "Decomposition",
     "DictionaryTest",
     "Gains",
-    "HeldOut",
+    "HeldOutRotation",
     "Pairing",
     "Resampled",
-    "Scores",
+    "PairScores",
     "alignment_grid",
     "cka_permutations",
     "cosines",

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from interp import arrays
 from interp.alignment.pairing import Pairing, pairing_test, permuted_within
-from interp.alignment.scores import OK, Scores, cosines, grouped, taken, unit_rows
+from interp.alignment.scores import OK, PairScores, cosines, grouped, taken, unit_rows
 from interp.arrays import Arraylike, activations, centred_gram
 from interp.stats import grouped_folds
 
@@ -97,10 +97,10 @@ def _hsic(K: np.ndarray, L: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutRotation:
     """Scores after a rotation that was fitted on other pairs."""
 
-    scores: Scores
+    scores: PairScores
     """Cosine of the rotated row i with row j; comparable, and kept, within a fold only: elsewhere
     it is 0."""
     folds: Shaped[np.ndarray, " n"]
@@ -115,7 +115,7 @@ def heldout_procrustes(
     groups: Arraylike | None = None,
     n_splits: int = 5,
     seed: int = 0,
-) -> HeldOut:
+) -> HeldOutRotation:
     """Rotate held-out rows of `A` onto `B` (Schönemann 1966), each side centred by training rows.
 
     With more features than training pairs a rotation is determined only between the spaces that
@@ -142,8 +142,8 @@ def heldout_procrustes(
         strata = arrays.labels(strata, n, name="strata")
         names = [f"{name}, {stratum}" for name, stratum in zip(names, strata, strict=True)]
     refit = partial(_refitted_sum, folds, target)
-    fitted = Scores(values, scores.resolution, scores.status, refit, scores.groups)
-    return HeldOut(fitted, np.array(names))
+    fitted = PairScores(values, scores.resolution, scores.status, refit, scores.groups)
+    return HeldOutRotation(fitted, np.array(names))
 
 
 def _refitted_sum(folds: list["_Fold"], target: np.ndarray, order: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from jaxtyping import Integer
 
 from interp.alignment.pairing import Pairing, pairing_test
 from interp.alignment.resampling import resample
-from interp.alignment.scores import OK, Scores, cosines, taken
+from interp.alignment.scores import OK, PairScores, cosines, taken
 from interp.arrays import Arraylike
 from interp.stats import interval
 
@@ -73,8 +73,8 @@ def decompose(
 
 
 def _brought(
-    scores: Scores, A: np.ndarray, B: np.ndarray, own: np.ndarray, other: np.ndarray
-) -> Scores:
+    scores: PairScores, A: np.ndarray, B: np.ndarray, own: np.ndarray, other: np.ndarray
+) -> PairScores:
     """Half of each part with the other side's whole: its product with itself, and half of both
     products with the rest."""
     lengths = [np.linalg.norm(side, axis=1, keepdims=True) for side in (A, B)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from interp.extract.call import extract
     from interp.extract.ending import LAST, last_token
     from interp.extract.job import BatchEdit, LogitReader
-    from interp.extract.stores import Options, Stores
+    from interp.extract.stores import StoreOptions, Stores
     from interp.files import Unfinished
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -35,7 +35,7 @@ __all__ = [
     "LAST",
     "BatchEdit",
     "LogitReader",
-    "Options",
+    "StoreOptions",
     "Stores",
     "Unfinished",
     "extract",

@@ -65,7 +65,8 @@ class Job:
         found = replace(
             self.plan, model=source(model).digest(), hooks=shapes(model, tuple(self.plan.hooks))
         )
-        different = [name for name in ("model", "hooks") if found.as_dict()[name] != self.plan.as_dict()[name]]  # fmt: skip # noqa: E501
+        given, own = found.as_dict(), self.plan.as_dict()
+        different = [name for name in ("model", "hooks") if given[name] != own[name]]
         if different:
             raise ValueError(
                 f"a worker loaded another model than the one that planned the store: its "

@@ -13,7 +13,7 @@ from interp.store import Store
 
 
 @runtime_checkable
-class Options(Protocol):
+class StoreOptions(Protocol):
     """What a configuration says of it; `interp.run.RunConfig` does."""
 
     @property
@@ -51,7 +51,7 @@ class Stores:
     """Workers of a Ray cluster, as `extract` takes it."""
 
     @classmethod
-    def of(cls, options: Options) -> "Stores":
+    def of(cls, options: StoreOptions) -> "Stores":
         """What a study's configuration asks for."""
         return cls(options.store, options.batch_size, options.executor, options.workers)
 

@@ -18,7 +18,7 @@ from interp.intervene.edits import (
     projecting_out,
     replacing,
 )
-from interp.intervene.hooks import Hook, Places, Positions, Run, hooks_of, places_of, remove
+from interp.intervene.hooks import Hook, Pass, Places, Positions, hooks_of, places_of, remove
 from interp.model import check_hooks
 
 
@@ -134,7 +134,7 @@ def intervening(
     edits = _by_hook("edits", edits)
     check_hooks(model, edits)
     places = None if positions is None else places_of(model, positions)
-    hooks_of(model, edits, Run(places))  # whatever is wrong with a hook is said at the call
+    hooks_of(model, edits, Pass(places))  # whatever is wrong with a hook is said at the call
     return _Intervention(model, dict(edits), places)
 
 
@@ -153,7 +153,7 @@ class _Intervention(AbstractContextManager[None]):
 
     def __init__(self, model: TransformerBridge, edits: dict[str, Edit], places: Places | None):
         self._model, self._edits, self._places = model, edits, places
-        self._open: tuple[Run, ExitStack] | None = None
+        self._open: tuple[Pass, ExitStack] | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -162,7 +162,7 @@ class _Intervention(AbstractContextManager[None]):
     def __enter__(self) -> None:
         if self._open is not None:
             raise ValueError(f"{self!r} cannot be entered again before it is left")
-        run, module = Run(self._places), self._model.original_model
+        run, module = Pass(self._places), self._model.original_model
         with ExitStack() as stack:
             for handle in (
                 module.register_forward_pre_hook(run.begin, with_kwargs=True),

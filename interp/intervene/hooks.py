@@ -104,7 +104,7 @@ def _checked(
     return torch.from_numpy(places.astype(np.int64).reshape(-1, width))
 
 
-class Run:
+class Pass:
     """Where the forward pass under way stands in its sequences, and what was reached so far. Passes
     of other threads are none of its business."""
 
@@ -227,7 +227,7 @@ class Hook:
     """The point it is attached to."""
     edit: Edit
     """What to do."""
-    run: Run
+    run: Pass
     """Shared by the hooks of one context."""
     in_place: bool
     """Whether the result is written into the tensor that came, instead of being returned."""
@@ -263,7 +263,7 @@ class Hook:
         return edited.to(tensor)
 
 
-def hooks_of(model: TransformerBridge, edits: Mapping[str, Edit], run: Run) -> list[Hook]:
+def hooks_of(model: TransformerBridge, edits: Mapping[str, Edit], run: Pass) -> list[Hook]:
     """A hook for every edit, not yet attached."""
     known = model.hook_dict
     middle = [known.get(resid_mid(block)) for block in range(model.cfg.n_layers)]

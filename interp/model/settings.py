@@ -16,22 +16,21 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 INERT = {
-    "config": (
-        "_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype",
-        "torch_dtype", "use_cache", "output_attentions", "output_hidden_states", "return_dict",
-        "id2label", "label2id", "problem_type", "initializer_range", "pad_token_id",
-        "bos_token_id", "eos_token_id", "_commit_hash",
+    "config": frozenset(
+        "_name_or_path name_or_path transformers_version architectures dtype torch_dtype "
+        "use_cache output_attentions output_hidden_states return_dict id2label label2id "
+        "problem_type initializer_range pad_token_id bos_token_id eos_token_id _commit_hash".split()
     ),
-    "cfg": (
-        "device", "dtype", "model_name", "tokenizer_name", "tokenizer_prepends_bos",
-        "tokenizer_appends_eos", "default_prepend_bos", "default_padding_side", "seed", "init_mode",
-        "init_weights", "initializer_range", "n_params", "n_devices", "trust_remote_code",
-        "from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value",
-        "use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in",
-        "use_hook_tokens", "pad_token_id", "bos_token_id", "eos_token_id",
+    "cfg": frozenset(
+        "device dtype model_name tokenizer_name tokenizer_prepends_bos tokenizer_appends_eos "
+        "default_prepend_bos default_padding_side seed init_mode init_weights "
+        "initializer_range n_params n_devices trust_remote_code from_checkpoint "
+        "checkpoint_index checkpoint_label_type checkpoint_value use_attn_result "
+        "use_split_qkv_input use_attn_in use_hook_mlp_in use_hook_tokens pad_token_id "
+        "bos_token_id eos_token_id".split()
     ),
-    "module": ("training", "gradient_checkpointing", "name_or_path"),
-}  # fmt: skip
+    "module": frozenset("training gradient_checkpointing name_or_path".split()),
+}
 """Settings that no activation depends on, by where they stand; any other counts."""
 
 

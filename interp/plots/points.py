@@ -44,13 +44,26 @@ def scatter(
         start = points.mean(axis=0)
         end = start + arrow / np.linalg.norm(arrow) * np.ptp(points, axis=0).max() / 3
         figure.add_annotation(
-            x=end[0], y=end[1], ax=start[0], ay=start[1], axref="x", ayref="y",
-            text="", showarrow=True, arrowhead=2, arrowwidth=2, arrowcolor=INK,
-        )  # fmt: skip
+            x=end[0],
+            y=end[1],
+            ax=start[0],
+            ay=start[1],
+            axref="x",
+            ayref="y",
+            text="",
+            showarrow=True,
+            arrowhead=2,
+            arrowwidth=2,
+            arrowcolor=INK,
+        )
         figure.add_annotation(
-            x=end[0], y=end[1], text=escape(arrow_label), showarrow=False, yshift=12,
+            x=end[0],
+            y=end[1],
+            text=escape(arrow_label),
+            showarrow=False,
+            yshift=12,
             bgcolor="rgba(255,255,255,0.8)",
-        )  # fmt: skip
+        )
     finish(figure, title, height=520, above=1)
     figure.update_xaxes(title=escape(x_title), showticklabels=False)
     figure.update_yaxes(title=escape(y_title), showticklabels=False, scaleanchor="x")
@@ -93,9 +106,14 @@ def scatter_grid(
         # plotly draws no panel without a trace, and would put its note into another one
         figure.add_scatter(x=[None], y=[None], showlegend=False, row=rows - row, col=column + 1)
         figure.add_annotation(
-            text=escape(note), x=0.5, y=0.5, xref=f"x{axis} domain", yref=f"y{axis} domain",
-            showarrow=False, font={"size": 11, "color": QUIET},
-        )  # fmt: skip
+            text=escape(note),
+            x=0.5,
+            y=0.5,
+            xref=f"x{axis} domain",
+            yref=f"y{axis} domain",
+            showarrow=False,
+            font={"size": 11, "color": QUIET},
+        )
     finish(figure, title, height=PANEL_HEIGHT * rows + 100, above=2)
     figure.update_layout(legend_itemsizing="constant")  # the panels' points are too small for it
     figure.update_xaxes(showticklabels=False, showgrid=False, mirror=True, showline=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from interp.probes.heldout import Fit, UndefinedProbe, heldout_values
-from interp.probes.scores import HeldOut
+from interp.probes.heldout import ProbeFit, UndefinedProbe, heldout_values
+from interp.probes.scores import HeldOutClasses
 from interp.probes.spread import intervals
 
 # Root mean square deviation, relative to the activations, up to which rows count as one row. The
@@ -33,7 +33,7 @@ class CellDesign:
     """Group of each row, for intervals."""
     n_folds: int
     """Folds of the grid; some may hold no row of this cell."""
-    fit: Fit
+    fit: ProbeFit
     """How probes are fitted."""
     n_boot: int
     """Draws of an interval, in each of which probes are fitted anew; 0 gives none."""
@@ -44,7 +44,7 @@ class CellDesign:
 
 
 @dataclass
-class CellScores:
+class ProbeScores:
     """Scores of one cell; NaN throughout unless its status is "ok" or "degenerate null"."""
 
     status: str
@@ -56,7 +56,7 @@ class CellScores:
     leaky: float
 
 
-def score_cell(activations: Shaped[np.ndarray, "n d"], design: CellDesign) -> CellScores:
+def score_cell(activations: Shaped[np.ndarray, "n d"], design: CellDesign) -> ProbeScores:
     """Score the true labels, their permutations and control tasks on one cell."""
     rows = activations.astype(np.float64)  # massive features round the rest away in float32
     result = _undefined(design, _status(rows, design))
@@ -98,19 +98,19 @@ def _status(rows: np.ndarray, design: CellDesign) -> str:
     return "ok"
 
 
-def _undefined(design: CellDesign, status: str) -> CellScores:
+def _undefined(design: CellDesign, status: str) -> ProbeScores:
     nothing, nowhere = np.full(len(design.labels), np.nan), (np.nan, np.nan)
     folds = np.full(design.n_folds, np.nan)
-    return CellScores(status, nothing, nothing.copy(), nowhere, nowhere, folds, np.nan)
+    return ProbeScores(status, nothing, nothing.copy(), nowhere, nowhere, folds, np.nan)
 
 
 def _held_out(
     labels: np.ndarray, values: np.ndarray, means: np.ndarray, fold: np.ndarray, design: CellDesign
-) -> HeldOut:
-    return HeldOut(labels, values, means, fold, design.fit.n_classes)
+) -> HeldOutClasses:
+    return HeldOutClasses(labels, values, means, fold, design.fit.n_classes)
 
 
-def _add_intervals(result: CellScores, rows: np.ndarray, design: CellDesign) -> None:
+def _add_intervals(result: ProbeScores, rows: np.ndarray, design: CellDesign) -> None:
     if not design.n_boot or np.isnan(result.score[0]):
         return
     limits = intervals(

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Integer, Shaped
 
 from interp.probes.cells import CellDesign
-from interp.probes.heldout import Fit
-from interp.probes.options import Options
+from interp.probes.heldout import ProbeFit
+from interp.probes.options import ProbeOptions
 from interp.probes.permutation import fold_of_rows, permuted_labels
 from interp.stats import grouped_folds
 
@@ -26,14 +26,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Design:
+class ProbeDesign:
     """One grid."""
 
     n_rows: int
     """Rows of every block."""
     n_classes: int | None
     """Number of classes; None for numbers."""
-    options: Options
+    options: ProbeOptions
     """How it is probed."""
     cells: Mapping[str, Cell]
     """Columns by name."""
@@ -54,8 +54,8 @@ class Samples:
 
 
 def lay_out(
-    samples: Samples, cells: Mapping[str, Integer[np.ndarray, " _"]], options: Options
-) -> Design:
+    samples: Samples, cells: Mapping[str, Integer[np.ndarray, " _"]], options: ProbeOptions
+) -> ProbeDesign:
     """The design of a grid. Raises ValueError as `interp.probes.probe_grid` says."""
     _check_lengths(samples, cells)
     truth, n_classes = _encoded(samples.y, options.kind)
@@ -85,13 +85,13 @@ def lay_out(
             leaky_fold=_leaky_folds(len(rows), options.n_splits, seed),
             groups=samples.groups[rows],
             n_folds=options.n_splits,
-            fit=Fit(n_classes, options.C, options.standardise),
+            fit=ProbeFit(n_classes, options.C, options.standardise),
             n_boot=options.n_boot,
             level=options.level,
             seed=seed,
         )
         laid_out[name] = Cell(rows, len(given), shared)
-    return Design(len(samples.y), n_classes, options, laid_out)
+    return ProbeDesign(len(samples.y), n_classes, options, laid_out)
 
 
 def _check_lengths(samples: Samples, cells: Mapping[str, np.ndarray]) -> None:

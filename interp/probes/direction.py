@@ -16,7 +16,7 @@ from jaxtyping import Float, Integer, Shaped
 from interp import arrays
 from interp.arrays import Arraylike
 from interp.probes.permutation import fold_of_rows, permuted_labels
-from interp.probes.scores import HeldOut
+from interp.probes.scores import HeldOutClasses
 from interp.stats import (
     PermutationTest,
     group_weights,
@@ -95,7 +95,7 @@ def concept_direction(
     )
     margins, directions = _heldout_margins(rows, np.concatenate([codes[None], permuted]), fold)
     truth, *null = [
-        HeldOut(labels, margin[:, None], np.zeros(len(codes)), fold, 2)
+        HeldOutClasses(labels, margin[:, None], np.zeros(len(codes)), fold, 2)
         for labels, margin in zip([codes, *permuted], margins, strict=True)
     ]
     everything = np.arange(len(codes))

@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from interp import arrays
 from interp.arrays import Arraylike
-from interp.probes.cells import CellScores, score_cell
-from interp.probes.design import Design, Samples, lay_out
-from interp.probes.options import Options
+from interp.probes.cells import ProbeScores, score_cell
+from interp.probes.design import ProbeDesign, Samples, lay_out
+from interp.probes.options import ProbeOptions
 from interp.probes.result import ProbeGrid, collect
 from interp.tasks import Backend, Shared, run_tasks
 
@@ -81,15 +81,15 @@ def probe_grid(
             the groups; 0 gives no intervals.
         level: confidence level of intervals.
         max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
-        n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
-            and the directory of their results, by which a grid that was interrupted goes on: see
-            `interp.tasks.run_tasks`.
+        n_jobs, backend, cache: worker processes (None: every core), here or on Ray's cluster, and
+            the directory of their results, which a later call reads: see `interp.tasks.run_tasks`.
         progress: a progress bar, under a name if one is given.
 
     Raises ValueError for arrays of different lengths, missing labels, one class overall, fewer
-    groups than folds, a unit with two labels or groups, and rows or options out of range.
+    groups than folds, a unit with two labels or groups, rows or options out of range.
     """
-    options = Options(kind=kind, n_splits=n_splits, seed=seed, C=C, standardise=standardise, n_permutations=n_permutations, n_controls=n_controls, n_boot=n_boot, level=level, max_rows=max_rows)  # fmt: skip # noqa: E501
+    fit, draws = (n_splits, seed, C, standardise), (n_permutations, n_controls, n_boot)
+    options = ProbeOptions(kind, *fit, *draws, level, max_rows)
     rows = arrays.taken(y, groups, groups if units is None else units, types, names=BY_ROW)
     chosen = {"all": np.arange(len(rows[0]))} if cells is None else _row_numbers(cells)
     design = lay_out(Samples(*rows), chosen, options)
@@ -111,12 +111,12 @@ def _row_numbers(cells: Mapping[str, Arraylike]) -> dict[str, Integer[np.ndarray
 def _grid(
     blocks: Iterable[tuple[str, Arraylike]],
     surface: Arraylike | None,
-    design: Design,
-    workers: Callable[[Iterable[Task]], Iterator[CellScores]],
+    design: ProbeDesign,
+    workers: Callable[[Iterable[Task]], Iterator[ProbeScores]],
     progress: bool | str,
 ) -> ProbeGrid:
     names: list[str] = []
-    scored: list[CellScores] = []
+    scored: list[ProbeScores] = []
     desc = progress if isinstance(progress, str) else None
     with tqdm(unit=" cells", desc=desc, disable=not progress) as bar:
         for cell in workers(_tasks(blocks, surface, design, names)):
@@ -132,7 +132,7 @@ def _grid(
 def _tasks(
     blocks: Iterable[tuple[str, Arraylike]],
     surface: Arraylike | None,
-    design: Design,
+    design: ProbeDesign,
     names: list[str],
 ) -> Iterator[Task]:
     """The surface's cells without a null, then those of each block; `names` fills on the way."""

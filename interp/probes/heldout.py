@@ -21,7 +21,7 @@ class UndefinedProbe(Exception):
 
 
 @dataclass(frozen=True)
-class Fit:
+class ProbeFit:
     """How a probe is fitted."""
 
     n_classes: int | None
@@ -36,7 +36,7 @@ def heldout_values(
     rows: Float[np.ndarray, "n d"],
     labels: Shaped[np.ndarray, "vectors n"],
     fold: Integer[np.ndarray, " n"],
-    fit: Fit,
+    fit: ProbeFit,
     *,
     weights: Float[np.ndarray, "vectors n"] | None = None,
 ) -> tuple[Float[np.ndarray, "vectors n columns"], Float[np.ndarray, "vectors n"]]:
@@ -71,7 +71,7 @@ def heldout_values(
     return values, means
 
 
-def _features(rows: np.ndarray, train: np.ndarray, fit: Fit) -> np.ndarray:
+def _features(rows: np.ndarray, train: np.ndarray, fit: ProbeFit) -> np.ndarray:
     """Rows scaled and rotated by what the training rows give."""
     if fit.standardise:
         rows = np.asarray(StandardScaler().fit(rows[train]).transform(rows))
@@ -80,7 +80,7 @@ def _features(rows: np.ndarray, train: np.ndarray, fit: Fit) -> np.ndarray:
     return rows
 
 
-def features_of(rows: Float[np.ndarray, "n d"], fit: Fit) -> Float[np.ndarray, "n k"]:
+def features_of(rows: Float[np.ndarray, "n d"], fit: ProbeFit) -> Float[np.ndarray, "n k"]:
     """All rows, scaled and rotated by themselves."""
     return _features(rows, np.arange(len(rows)), fit)
 
@@ -89,7 +89,7 @@ def _decide(
     train: np.ndarray,
     labels: np.ndarray,
     test: np.ndarray,
-    fit: Fit,
+    fit: ProbeFit,
     weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     if fit.n_classes is None and weights is not None:

@@ -7,7 +7,7 @@ from interp.probes.cells import FEWEST_ROWS
 
 
 @dataclass(frozen=True)
-class Options:
+class ProbeOptions:
     """How a grid is probed; the fields are `interp.probes.probe_grid`'s of the same names.
 
     Raises ValueError for a value out of range.

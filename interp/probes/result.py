@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, Shaped
 
-from interp.probes.cells import CellScores
-from interp.probes.design import Cell, Design
+from interp.probes.cells import ProbeScores
+from interp.probes.design import Cell, ProbeDesign
 from interp.stats import PermutationTest, permutation_test
 
 
@@ -140,7 +140,10 @@ class ProbeGrid:
 
 
 def collect(
-    names: list[str], scored: list[CellScores], surface: list[CellScores] | None, design: Design
+    names: list[str],
+    scored: list[ProbeScores],
+    surface: list[ProbeScores] | None,
+    design: ProbeDesign,
 ) -> ProbeGrid:
     """Lay the cells, which come block after block, out as a grid."""
     shape = (len(names), len(design.cells))

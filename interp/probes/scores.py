@@ -17,7 +17,7 @@ Statistic = Callable[[Integer[np.ndarray, " rows"]], float]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutClasses:
     """What one label vector's probes say about the rows that they were not fitted on."""
 
     y: Shaped[np.ndarray, " n"]

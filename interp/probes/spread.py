@@ -10,7 +10,7 @@
 import numpy as np
 from jaxtyping import Float, Int, Integer, Shaped
 
-from interp.probes.heldout import Fit, UndefinedProbe, features_of, heldout_values
+from interp.probes.heldout import ProbeFit, UndefinedProbe, features_of, heldout_values
 from interp.stats import group_weights, refit_interval
 
 Interval = tuple[float, float]
@@ -22,7 +22,7 @@ def intervals(
     y: Shaped[np.ndarray, " n"],
     fold: Integer[np.ndarray, " n"],
     groups: Shaped[np.ndarray, " n"],
-    fit: Fit,
+    fit: ProbeFit,
     *,
     estimates: tuple[float, float],
     n_draws: int,
@@ -36,7 +36,7 @@ def intervals(
     """
     weights = group_weights(groups, n_draws, np.random.default_rng(seed))
     labels = np.broadcast_to(y, weights.shape)
-    plain = Fit(fit.n_classes, fit.C, standardise=False)
+    plain = ProbeFit(fit.n_classes, fit.C, standardise=False)
     try:
         values, means = heldout_values(features_of(rows, fit), labels, fold, plain, weights=weights)
     except UndefinedProbe:

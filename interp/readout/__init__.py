@@ -40,7 +40,13 @@ if TYPE_CHECKING:
         save_readouts,
     )
     from interp.readout.heads import Head, HeadRanking, rank_heads
-    from interp.readout.heldout import HeldOut, HeldOutGrid, dealt_labels, held_out, held_out_grid
+    from interp.readout.heldout import (
+        HeldOutGrid,
+        HeldOutVectors,
+        dealt_labels,
+        held_out,
+        held_out_grid,
+    )
     from interp.readout.quality import (
         BlockQuality,
         ConceptQuality,
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
         Spread,
         block_quality,
     )
-    from interp.readout.targets import Targets, plan_blocks
+    from interp.readout.targets import TargetBlocks, plan_blocks
     from interp.readout.vectors import Readouts, fit, middle_block
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -63,7 +69,7 @@ __all__ = [
     "DoseResponse",
     "Head",
     "HeadRanking",
-    "HeldOut",
+    "HeldOutVectors",
     "HeldOutGrid",
     "Readouts",
     "Regression",
@@ -71,7 +77,7 @@ __all__ = [
     "Stability",
     "StoredConcept",
     "StoredReadouts",
-    "Targets",
+    "TargetBlocks",
     "Triage",
     "block_quality",
     "check_export",

@@ -31,7 +31,7 @@ AT_ONCE = 2**21
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutVectors:
     """Each concept's vector at one block, judged on scenarios that it was not fitted on."""
 
     auroc: Float[np.ndarray, " concepts"]
@@ -59,7 +59,7 @@ class HeldOutGrid:
     """Blocks, in the order of the grid's rows."""
     concepts: tuple[str, ...]
     """Names, in the order of its columns."""
-    rows: tuple[HeldOut, ...]
+    rows: tuple[HeldOutVectors, ...]
     """Scores of each block."""
     test: PermutationTest
     """AUROC against labels dealt anew, the same at every block; max-T over blocks x concepts."""
@@ -92,7 +92,7 @@ class HeldOutGrid:
         title: str = "AUROC on scenarios that were never fitted",
         *,
         row_labels: Sequence[str] | None = None,
-        surface: HeldOut | None = None,
+        surface: HeldOutVectors | None = None,
     ) -> go.Figure:
         """AUROC as a heatmap of blocks by concepts, surviving cells dotted.
 
@@ -149,7 +149,7 @@ def held_out(
     n_permutations: int = 200,
     level: float = 0.95,
     seed: int = 0,
-) -> HeldOut:
+) -> HeldOutVectors:
     """Leave-one-scenario-out AUROC of every concept from activations `X` [texts, d] at one block.
 
     A concept whose positives lie in one scenario cannot be held out and is undefined. Raises
@@ -169,7 +169,7 @@ def held_out(
         return pooled_auroc(held_out_scores(gram[np.ix_(rows, rows)], rest, codes), rest)
 
     limits = jackknife_interval(observed, without, member, level)
-    return HeldOut(
+    return HeldOutVectors(
         auroc=observed,
         interval=limits,
         status=tuple(

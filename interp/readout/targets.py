@@ -9,7 +9,7 @@ DEPTHS = (25, 50, 60, 75, 90)
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetBlocks:
     """Which blocks to read."""
 
     blocks: tuple[int, ...]
@@ -26,7 +26,9 @@ class Targets:
         return tuple(f"block {block} ({depth:.0f} %)" for block, depth in pairs)
 
 
-def plan_blocks(target: Sequence[int] | None, n_layers: int, attention: Sequence[bool]) -> Targets:
+def plan_blocks(
+    target: Sequence[int] | None, n_layers: int, attention: Sequence[bool]
+) -> TargetBlocks:
     """Blocks to read in a model of `n_layers` blocks: those of `target`, or, without one, those
     nearest 25, 50, 60, 75 and 90 % of the depth.
 
@@ -60,7 +62,7 @@ def plan_blocks(target: Sequence[int] | None, n_layers: int, attention: Sequence
     if twice:
         notices.append(f"blocks asked for more than once, read once: {twice}")
     notices += [f"block {b} has no attention: no heads to rank" for b in blocks if not attention[b]]
-    return Targets(blocks, depths, tuple(notices))
+    return TargetBlocks(blocks, depths, tuple(notices))
 
 
 def _nearest(percent: int, n_layers: int) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from interp.smds.estimator import SupervisedMDS
     from interp.smds.grid import SMDSGrid, heldout_predictions, smds_grid
     from interp.smds.leaveout import LeaveOut
-    from interp.smds.patching import MovedShares, Pairs, Patching
+    from interp.smds.patching import MovedShares, PatchedPairs, Patching
     from interp.smds.shapes import SHAPES, Shape, as_shape, ideal_coordinates, ideal_distances, line
     from interp.smds.similarity import SubspaceSimilarity, pattern_coefficients, subspace_similarity
     from interp.smds.turning import Turning
@@ -28,7 +28,7 @@ __all__ = [
     "Ellipse",
     "LeaveOut",
     "MovedShares",
-    "Pairs",
+    "PatchedPairs",
     "Patching",
     "RivalTest",
     "Roundness",

@@ -22,7 +22,7 @@ NEAR_PERFECT = 1e-4
 
 
 @dataclass(frozen=True)
-class Run:
+class CellRun:
     """Positions of one block that are scored together."""
 
     activations: Shaped[np.ndarray, "cells n d"]
@@ -31,7 +31,7 @@ class Run:
     """Activations of the position whose map is applied to all of them, if there is one."""
 
 
-def score_cells(run: Run, design: Design) -> list[CellScores]:
+def score_cells(run: CellRun, design: Design) -> list[CellScores]:
     """Score several cells, sharing among them the ideal distances of each label vector."""
     maps, problem = _source_maps(run, design)
     results, predictions = [], []
@@ -47,7 +47,7 @@ def score_cells(run: Run, design: Design) -> list[CellScores]:
     ]
 
 
-def _source_maps(run: Run, design: Design) -> tuple[list[np.ndarray] | None, str | None]:
+def _source_maps(run: CellRun, design: Design) -> tuple[list[np.ndarray] | None, str | None]:
     """Maps of the source, or what is wrong with it."""
     if run.source is None:
         return None, None

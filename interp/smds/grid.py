@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from interp import arrays
 from interp.arrays import Arraylike
-from interp.smds.cells import Run, score_cells
+from interp.smds.cells import CellRun, score_cells
 from interp.smds.design import CellScores, Design, Fit, Frame, build_design
 from interp.smds.heldout import Rows
 from interp.smds.leaveout import category_blocks
@@ -206,7 +206,7 @@ def _score_blocks(
 
 def _runs(
     blocks: Iterable[tuple[str, Any]], names: list[str], n: int, source: int | None
-) -> Iterator[Run]:
+) -> Iterator[CellRun]:
     """Runs of positions, block after block; `names` is filled on the way."""
     positions = None
     for name, activations in blocks:
@@ -222,7 +222,7 @@ def _runs(
             raise ValueError(f"source={source} is no position; choose from 0 to {positions - 1}")
         names.append(name)
         for start in range(0, positions, CELLS_PER_TASK):
-            yield Run(
+            yield CellRun(
                 activations[start : start + CELLS_PER_TASK],
                 None if source is None else activations[source],
             )
@@ -230,7 +230,7 @@ def _runs(
 
 
 def _score_runs(
-    runs: Iterator[Run], design: Design, workers: Workers, progress: bool | str
+    runs: Iterator[CellRun], design: Design, workers: Workers, progress: bool | str
 ) -> Iterator[CellScores]:
     first = next(runs, None)
     if first is None:

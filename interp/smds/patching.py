@@ -53,7 +53,7 @@ def share_moved(
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PatchedPairs:
     """Texts set apart in pairs, and the others."""
 
     receivers: Int[np.ndarray, " pair"]
@@ -64,7 +64,7 @@ class Pairs:
     """Texts of all other groups."""
 
     @classmethod
-    def draw(cls, groups: Shaped[np.ndarray, " text"], n: int, *, seed: int) -> "Pairs":
+    def draw(cls, groups: Shaped[np.ndarray, " text"], n: int, *, seed: int) -> "PatchedPairs":
         """At most n pairs, of no more than half of the groups, so that a map has texts to learn."""
         names, first = np.unique(groups, return_index=True)
         count = min(n, len(names) // 4)

@@ -28,14 +28,12 @@ from interp.study._power import rehearsed_claims
 
 FORMAT = 1
 """Version of the file."""
-WHERE = {
-    "runs", "store", "device", "device_map", "executor", "workers", "batch_size", "jobs",
-    "output", "overwrite", "plan", "power", "register", "registered", "replicates",
-}  # fmt: skip
+WHERE = frozenset(
+    "runs store device device_map executor workers batch_size jobs output overwrite "
+    "plan power register registered replicates".split()
+)
 """Options that say where and how fast, and not what is asked."""
-STATED = (
-    "kind", "question", "statement", "smallest_effect", "exchange", "selection", "rule", "primary",
-)  # fmt: skip
+STATED = tuple("kind question statement smallest_effect exchange selection rule primary".split())
 """Fields of a claim that are known before a model is."""
 
 

@@ -23,11 +23,11 @@ from interp.extract import last_token
 from interp.model import resid_post, z
 from interp.readout import (
     Choice,
-    HeldOut,
     HeldOutGrid,
+    HeldOutVectors,
     Readouts,
     Stability,
-    Targets,
+    TargetBlocks,
     choose_block,
     fit,
     held_out,
@@ -48,7 +48,7 @@ class Readings:
 
     store: Store
     """Activations [text, 1, ...] by hook."""
-    targets: Targets
+    targets: TargetBlocks
     """Blocks read."""
     limit: int
     """Tokens, with those that the tokenizer adds, past which a text is cut."""
@@ -78,7 +78,7 @@ class Vectors:
     """The block, chosen on training scenarios, and what that choice is worth on others."""
     grid: HeldOutGrid
     """Leave-one-scenario-out AUROC of every block and concept, with its null."""
-    surface: HeldOut
+    surface: HeldOutVectors
     """The same test on a bag of the texts' words (TF-IDF) in place of activations."""
     stability: Stability
     """How far the vectors at the chosen block turn."""

@@ -27,7 +27,7 @@ from interp.intervene import patch, steer
 from interp.plots import attention_between, can_be_shown, moved_lines
 from interp.positions import align
 from interp.report import Figure, Section, Table
-from interp.smds import MovedShares, Pairs, Patching, SupervisedMDS, Turning
+from interp.smds import MovedShares, PatchedPairs, Patching, SupervisedMDS, Turning
 from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
 from interp.stats import permute_groups, r_squared
 from interp.store import Store
@@ -102,7 +102,7 @@ class Reader:
         )
         return self.decode(activations.read(hook)[:, 0])
 
-    def patched(self, row: int, word: str, pairs: Pairs) -> Complex[np.ndarray, " pair"]:
+    def patched(self, row: int, word: str, pairs: PatchedPairs) -> Complex[np.ndarray, " pair"]:
         """Decoded labels of the receivers, of which a word has the donors' activations."""
         hook, places = self.store.hooks[row], self.places(pairs.receivers, word)
         values = self.activations(row, word)[pairs.donors, None]
@@ -130,7 +130,7 @@ class Reader:
         return decoded.reshape(len(planes), len(doses), len(rows))
 
 
-def readable(reader: Reader, pairs: Pairs) -> float:
+def readable(reader: Reader, pairs: PatchedPairs) -> float:
     """R2 of the map on the texts set apart, unedited: where it is not above 0, there is nothing
     that an edit could move."""
     rows = np.concatenate([pairs.receivers, pairs.donors])
@@ -145,7 +145,7 @@ def depths_before(row: int) -> tuple[int, ...]:
 
 
 def patch_words(
-    reader: Reader, pairs: Pairs, words: tuple[str, str], rows: Sequence[int]
+    reader: Reader, pairs: PatchedPairs, words: tuple[str, str], rows: Sequence[int]
 ) -> Patching:
     """Give words of the receivers the donors' activations, at one depth after another."""
     return Patching(
@@ -159,7 +159,7 @@ def patch_words(
     )
 
 
-def turn_words(reader: Reader, pairs: Pairs, row: int, *, planes: int, seed: int) -> Turning:
+def turn_words(reader: Reader, pairs: PatchedPairs, row: int, *, planes: int, seed: int) -> Turning:
     """Turn the label at the source and at the destination, and the source in random planes and half
     as many of dealt labels."""
     texts, training = reader.texts, pairs.training
@@ -207,7 +207,7 @@ class Edited:
 
 def lacking(subject: Subject, texts: Dataset) -> list[str]:
     """What the texts lack for interventions."""
-    pairs = Pairs.draw(texts.groups, subject.config.interventions, seed=subject.config.seed)
+    pairs = PatchedPairs.draw(texts.groups, subject.config.interventions, seed=subject.config.seed)
     needed = {
         f"{texts.article} that is a cycle": texts.period is not None,
         "a word that is known to have nothing to do with it": texts.distractor is not None,
@@ -222,7 +222,7 @@ def edited(subject: Subject, texts: Dataset) -> Edited | None:
     if not config.interventions or lacking(subject, texts):
         return None
     assert texts.distractor is not None
-    pairs = Pairs.draw(texts.groups, config.interventions, seed=config.seed)
+    pairs = PatchedPairs.draw(texts.groups, config.interventions, seed=config.seed)
     row = best_depth(subject, texts, texts.destination)
     options = {"alpha": config.alpha, "batch_size": config.batch_size}
     reader = Reader(subject.model, subject.residuals, texts, row, pairs.training, **options)

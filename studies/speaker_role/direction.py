@@ -26,10 +26,8 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.claims import LEVEL, Claim, description, finding
-from interp.extract import BatchEdit, extract
 from interp.intervene import intervening
 from interp.intervene.edits import Edit
-from interp.positions import Aligned
 from interp.probes import (
     Ablation,
     Erasure,
@@ -44,7 +42,6 @@ from interp.probes import (
 from interp.report import Figure, Section, Table
 from interp.selection import best_of
 from interp.stats import grouped_folds, permute_groups
-from interp.store import Activations
 from interp.study import Part, Subject
 from studies.speaker_role.data import SKIPPED, Opening, Sources, first_tokens, openings
 from studies.speaker_role.probing import (
@@ -55,6 +52,7 @@ from studies.speaker_role.probing import (
     probes,
     role_map,
 )
+from studies.speaker_role.tokens import preference
 
 LINEAR = "Linear or diffuse?"
 USED = "Does the model use it?"
@@ -384,27 +382,3 @@ def _without(directions: Float[torch.Tensor, "row d"]) -> Edit:
         return wide - einsum(along, axes, "row position, row d -> row position d")
 
     return edit
-
-
-def preference(
-    model: TransformerBridge,
-    text: Opening,
-    names: Sequence[int],
-    *,
-    edit: BatchEdit | None = None,
-    n: int = 1,
-    batch_size: int = 1,
-) -> Float[np.ndarray, " n"]:
-    """Logit of the right name less that of the other, mean over tags, in n copies of a text."""
-    tags = Aligned(text.ids[0].tolist(), tuple(text.before[:, None]))
-    read = extract(
-        model,
-        [tags] * n,
-        hooks=(),
-        batch_size=batch_size,
-        edit=edit,
-        logits=lambda logits: (logits[..., names[1]] - logits[..., names[0]]).double(),
-        progress=False,
-    )
-    assert isinstance(read, Activations) and read.logits is not None
-    return (np.where(text.speaker == 1, 1, -1) * read.logits.numpy()).mean(axis=1)

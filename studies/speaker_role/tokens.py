@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
-from interp.extract import Stores
+from interp.extract import BatchEdit, Stores, extract
 from interp.model import depth_names, residual_stream
 from interp.plots import AttentionView, attention_between, can_be_shown
-from interp.positions import Sample
+from interp.positions import Aligned, Sample
 from interp.report import Block, Figure, Section
-from interp.store import Store
+from interp.store import Activations, Store
 from interp.study import Part, Subject
-from studies.speaker_role.data import Conversation, Sources, talks
+from studies.speaker_role.data import Conversation, Opening, Sources, talks
 
 DEPTHS = {"quarters": (0, 25, 50, 75, 100), "all": ()}
 """Depths in %; none stands for all."""
@@ -327,3 +327,27 @@ def tag_attention(model: TransformerBridge, talk: Conversation) -> AttentionView
     tagged = np.any([(starts < end) & (stops > start) for start, end in tags], axis=0)
     tagged[0] = False  # looked at by every head, whatever it says
     return attention_between(model, text, -1, np.flatnonzero(tagged).tolist())
+
+
+def preference(
+    model: TransformerBridge,
+    text: Opening,
+    names: Sequence[int],
+    *,
+    edit: BatchEdit | None = None,
+    n: int = 1,
+    batch_size: int = 1,
+) -> Float[np.ndarray, " n"]:
+    """Logit of the right name less that of the other, mean over tags, in n copies of a text."""
+    tags = Aligned(text.ids[0].tolist(), tuple(text.before[:, None]))
+    read = extract(
+        model,
+        [tags] * n,
+        hooks=(),
+        batch_size=batch_size,
+        edit=edit,
+        logits=lambda logits: (logits[..., names[1]] - logits[..., names[0]]).double(),
+        progress=False,
+    )
+    assert isinstance(read, Activations) and read.logits is not None
+    return (np.where(text.speaker == 1, 1, -1) * read.logits.numpy()).mean(axis=1)
