@@ -187,7 +187,7 @@ def config(folders, tmp_path_factory):
     tiny_hf("llama").save_pretrained(path)
     tiny_tokenizer("llama").save_pretrained(path)
     return Config(
-        model=(str(path),), stories=folders[0], paired=folders[1], target_layers=(0, 1),
+        model=(str(path),), stories_dir=folders[0], paired_dir=folders[1], target_layers=(0, 1),
         permutations=40, directions=40, device="cpu", runs=root, store=root / "stores",
     )  # fmt: skip
 
@@ -236,7 +236,7 @@ def test_a_second_run_finds_the_same_and_overwrites_no_export(report, config, tm
 def test_bad_input_is_refused_before_a_model_is_loaded(config, tmp_path):
     absent = dataclasses.replace(config, model=("no such model",))
     for change, message in (
-        ({"stories": tmp_path / "none"}, "none"),
+        ({"stories_dir": tmp_path / "none"}, "none"),
         ({"minimum": 9}, "no concept has the 9 positive texts it needs"),
         ({"target_layers": (-1,)}, "block -1 is negative"),
     ):

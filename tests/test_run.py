@@ -58,6 +58,13 @@ def test_repeats_are_gathered_for_an_optional_tuple_as_well():
     assert read("--blocks", "1", "--blocks", "-2").blocks == (1, -2)
 
 
+def test_numbers_may_stand_between_commas_and_names_may_hold_them():
+    assert (
+        read("--blocks", "1,-2").blocks == read("--blocks=1,", "--blocks", "-2").blocks == (1, -2)
+    )
+    assert read("--model", "a,b").model == ("a,b",)
+
+
 def test_defaults_live_in_the_config():
     assert read() == Config()
 

@@ -5,6 +5,7 @@ lines(series, x, ...)      curves over blocks with their intervals
 depth_map(values, ...)     depths by positions
 depth_lines(series, ...)   curves over the depths of a model, by their names
 score_map(grid, ...)       scores of an SMDS grid, with what survives
+score_lines(grid, ...)     its scores against the position, at some depths
 order_map(grid, ...)       its scores against shuffled orders of categories
 left_out_map(grid, ...)    its R2 on categories that were left out
 reuse_map(grid, ...)       agreement of another position's map
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         order_map,
         reuse_map,
         roundness_lines,
+        score_lines,
         score_map,
         similarity_maps,
     )
@@ -66,6 +68,7 @@ __all__ = [
     "roundness_lines",
     "scatter",
     "scatter_grid",
+    "score_lines",
     "score_map",
     "similarity_maps",
 ]

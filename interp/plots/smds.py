@@ -49,6 +49,30 @@ def score_map(
     )
 
 
+def score_lines(
+    grid: SMDSGrid,
+    depths: Sequence[str],
+    positions: Sequence[str],
+    *,
+    rows: Sequence[int],
+    title: str,
+    position_title: str,
+    references: Mapping[str, Number],
+) -> go.Figure:
+    """Scores under the first shape against the position, a curve for each of some depths.
+
+    `rows` are numbers of depths; `references` are levels to hold the scores against.
+    """
+    return lines(
+        {depths[row]: grid.score[row, :, 0] for row in rows},
+        list(positions),
+        title=title,
+        x_title=position_title,
+        y_title="held-out score",
+        references=references,
+    )
+
+
 def order_map(
     grid: SMDSGrid,
     control: str,

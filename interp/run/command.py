@@ -1,7 +1,7 @@
 """A frozen dataclass as a command line, whose help is the fields' docstrings."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields
 from typing import TypeVar, get_args, get_origin
@@ -48,22 +48,27 @@ def parse(
     """A `config_type` (frozen dataclass) read from the command line, `sys.argv` by default.
 
     `--help` shows each field's docstring. An unknown flag ends the program with status 2. A field
-    of type `tuple[X, ...]` takes several values (`--model a b`) or repeats (`--model a --model b`).
+    of type `tuple[X, ...]` takes several values (`--model a b`) or repeats (`--model a --model b`);
+    numbers may also stand between commas (`--target-layers 10,14`).
     """
     given = list(sys.argv[1:] if args is None else args)
     several = {
-        f"--{field.name.replace('_', '-')}"
+        f"--{field.name.replace('_', '-')}": bool({int, float} & set(get_args(kind)))
         for field in fields(config_type)  # pyright: ignore[reportArgumentType]
         # A field may also be `tuple[X, ...] | None`.
-        if tuple in map(get_origin, (field.type, *get_args(field.type)))
+        for kind in (field.type, *get_args(field.type))
+        if get_origin(kind) is tuple
     }
     return tyro.cli(
         config_type, args=_gather_repeats(given, several), prog=prog, description=description
     )
 
 
-def _gather_repeats(args: Sequence[str], several: set[str]) -> list[str]:
-    """`--model a --model b` as `--model a b`: the parser alone would keep the last one only."""
+def _gather_repeats(args: Sequence[str], several: Mapping[str, bool]) -> list[str]:
+    """`--model a --model b` as `--model a b`: the parser alone would keep the last one only.
+
+    `several` says of each flag that takes several values whether they are numbers.
+    """
     groups: list[list[str]] = [[]]
     for arg in args:
         name, equals, value = arg.partition("=")
@@ -78,4 +83,7 @@ def _gather_repeats(args: Sequence[str], several: set[str]) -> list[str]:
     for place, group in enumerate(groups):
         key = group[0] if group and group[0] in several else place
         merged[key] = merged[key] + group[1:] if key in merged else group
+    for name, group in merged.items():
+        if several.get(str(name)):
+            merged[name] = [part for arg in group for part in arg.split(",") if part]
     return [arg for group in merged.values() for arg in group]

@@ -11,9 +11,9 @@ from interp import study
 class Config(study.Config):
     """A vector per concept and block from a folder of short texts: judged, exported, steered by."""
 
-    stories: Path | None = None
+    stories_dir: Path | None = None
     """Directory of <concept>.txt; without any directory, the synthetic texts of the study."""
-    paired: Path | None = None
+    paired_dir: Path | None = None
     """Directory of <scenario>/<concept>.txt and <scenario>/baseline.txt."""
     target_layers: tuple[int, ...] = ()
     """Blocks to read, from 0; those nearest 25, 50, 60, 75 and 90 % of the depth by default."""
@@ -25,7 +25,7 @@ class Config(study.Config):
     """Texts per forward pass."""
     max_length: int = 512
     """Tokens at which a text is cut; texts that were cut are counted and named."""
-    minimum: int = 1
+    min_positives: int = 1
     """Positive texts that a concept needs."""
     quality_report: bool = True
     """Judge spread, alignment, neurons, neighbours and heads, and write quality.json."""
@@ -39,7 +39,7 @@ class Config(study.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_at_least(permutations=40, max_length=1, rows=1, minimum=1)
+        self.require_at_least(permutations=40, max_length=1, rows=1, min_positives=1)
         if 0 < self.directions < 40:
             raise ValueError(f"directions = {self.directions}; a 5 % test needs at least 40, or 0")
 

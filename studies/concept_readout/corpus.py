@@ -107,10 +107,10 @@ def texts(config: Any) -> Corpus:
     Raises:
         ValueError: as `read_corpus`, `check` and `interp.readout.check_export`.
     """
-    if config.stories is None and config.paired is None:
+    if config.stories_dir is None and config.paired_dir is None:
         corpus = shipped()
     else:
-        corpus = read_corpus(config.stories, config.paired, minimum=config.minimum)
+        corpus = read_corpus(config.stories_dir, config.paired_dir, minimum=config.min_positives)
     check(corpus, config.target_layers)
     if config.output is not None:
         for name in config.model:

@@ -144,7 +144,7 @@ def fit_vectors(subject: study.Subject, corpus: Corpus) -> Vectors:
     rng = np.random.default_rng(config.seed)
     return Vectors(
         readings=readings,
-        readouts=fit(blocks.items(), positive, corpus.concepts, minimum=config.minimum),
+        readouts=fit(blocks.items(), positive, corpus.concepts, minimum=config.min_positives),
         choice=choice,
         grid=held_out_grid(blocks, positive, scenario, corpus.concepts, **null),
         surface=held_out(words, positive, scenario, **null),

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from interp.claims import LEVEL, Claim, description
 from interp.numerals import listed
-from interp.plots import depth_lines, left_out_map, order_map, score_map
+from interp.plots import depth_lines, left_out_map, order_map, score_lines, score_map
 from interp.report import Block, Figure, Section, Table
 from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, smds_grid
 from interp.study import Part, Subject, of_texts
@@ -31,8 +31,6 @@ from studies.date_manifold.data import Dataset
 
 UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
 """Score of isotropic predictions for labels uniform on the circle, .397."""
-
-# --- how cells are scored, in every experiment ---------------------------------------------------
 
 
 def score(
@@ -44,15 +42,8 @@ def score(
 ) -> SMDSGrid:
     """The grid of all cells of a model, or of other blocks, with options of `smds_grid`; `name` is
     that of the progress bar."""
-    design = (
-        texts.design
-        | subject.options
-        | {
-            "shapes": [texts.geometry],
-            "alpha": subject.config.alpha,
-            "progress": f"{subject.name}: {name}",
-        }
-    )
+    fit = {"shapes": [texts.geometry], "alpha": subject.config.alpha}
+    design = texts.design | fit | {"progress": f"{subject.name}: {name}"} | subject.options
     return smds_grid(subject.activations() if blocks is None else blocks, **design | options)
 
 
@@ -103,14 +94,16 @@ def axes(subject: Subject, texts: Dataset) -> dict[str, Any]:
     }
 
 
+def levels(texts: Dataset, grid: SMDSGrid, lookup: float) -> dict[str, float]:
+    """What scores are held against."""
+    null = UNIFORM_NULL if texts.period is not None else float(np.nanmedian(grid.test.mean))
+    return {"null": null, f"one-hot {texts.category_noun}": lookup}
+
+
 def scores(subject: Subject, texts: Dataset, grid: SMDSGrid, title: str, *, lookup: float) -> Any:
     """Heatmap of the scores of a grid, with the levels they are held against."""
-    null = UNIFORM_NULL if texts.period is not None else float(np.nanmedian(grid.test.mean))
-    levels = {"null": null, f"one-hot {texts.category_noun}": lookup}
-    return score_map(grid, title=title, references=levels, **axes(subject, texts))
-
-
-# --- experiment 1 --------------------------------------------------------------------------------
+    held_against = levels(texts, grid, lookup)
+    return score_map(grid, title=title, references=held_against, **axes(subject, texts))
 
 
 @dataclass(frozen=True)
@@ -175,14 +168,25 @@ def cells(subject: Subject, texts: Dataset) -> Part:
     smeared = [] if texts.distractor is None else [_smeared(subject, texts, texts.distractor)]
     return Part(
         claims=[_survivors(subject, texts), *smeared],
-        sections=[Section(title, [figure, _by_word(subject, texts, detected.grid)])],
+        sections=[Section(title, [figure, _along(subject, texts), _by_word(subject, texts)])],
         tables={"cells": table},
         words=[_carrying(subject, texts)],
     )
 
 
-def _by_word(subject: Subject, texts: Dataset, grid: SMDSGrid) -> Table:
-    peaks = grid.peaks(texts.positions, depths=subject.depths)
+def _along(subject: Subject, texts: Dataset) -> Figure:
+    """The scores along the text, at a quarter, a half and three quarters of the depth."""
+    detected = subject.ask(detection)
+    rows = [subject.row_at(percent) for percent in (25, 50, 75)]
+    given = {name: entry for name, entry in axes(subject, texts).items() if name != "marks"}
+    held_against = levels(texts, detected.grid, detected.lookup)
+    title = f"SMDS score along the text, {subject.name}"
+    figure = score_lines(detected.grid, rows=rows, title=title, references=held_against, **given)
+    return Figure(figure, "At 25, 50 and 75 % of the depth.")
+
+
+def _by_word(subject: Subject, texts: Dataset) -> Table:
+    peaks = subject.ask(detection).grid.peaks(texts.positions, depths=subject.depths)
     count = zip(peaks.survive, peaks.defined, strict=True)
     peaks["surviving depths"] = [f"{survive} of {defined}" for survive, defined in count]
     names = {
@@ -328,9 +332,6 @@ def rigidity(subject: Subject, texts: Dataset) -> Part:
         tables={"rigidity": table.rename(columns={"score": "orthonormal_score"})},
         row={f"orthonormal score at {texts.source}": grid.score[row, source, 0]},
     )
-
-
-# --- the report ----------------------------------------------------------------------------------
 
 
 def method(subjects: Sequence[Subject], texts: Dataset) -> list[Block]:
