@@ -237,7 +237,7 @@ def test_bad_input_is_refused_before_a_model_is_loaded(config, tmp_path):
     absent = dataclasses.replace(config, model=("no such model",))
     for change, message in (
         ({"stories_dir": tmp_path / "none"}, "none"),
-        ({"minimum": 9}, "no concept has the 9 positive texts it needs"),
+        ({"min_positives": 9}, "no concept has the 9 positive texts it needs"),
         ({"target_layers": (-1,)}, "block -1 is negative"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

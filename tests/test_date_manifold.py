@@ -253,7 +253,7 @@ def mills(own):
 
 
 TABLES = {"cells-1", "planes-1", "reuse-1", "rigidity-1", "shapes-1"}
-PLOTS = 14
+PLOTS = 15
 """Plots of a line: 8 of experiment 1, 2 of planes, 3 of reuse, 1 of rigidity. A circle has that of
 its roundness as well."""
 
@@ -334,7 +334,7 @@ def test_texts_with_one_span_are_studied_at_that_word_alone(own, tmp_path):
         csv.writer(file).writerows(row[:4] for row in csv.reader(given))
     chosen = dataclasses.replace(own, data=path)
     report = STUDY.run(chosen).report
-    _check(report, chosen, TABLES, PLOTS - 2)
+    _check(report, chosen, TABLES, PLOTS - 3)
     claims = Run.open(report.parent).results()["claims"]
     (plane,) = (c for c in claims if "along shared directions" in c["statement"])
     assert plane["verdict"] == "not testable here"

@@ -312,6 +312,7 @@ def test_the_list_of_studies_shows_those_that_run_with_their_first_line(
         "Told by its steps.",
         "python -m studies.bare --help",
         "A study of your own to begin with: python -m studies new NAME",
+        "Runs of one study side by side: python -m studies combine RUN RUN ...",
     ]
 
 

@@ -43,7 +43,8 @@ def score(
     """The grid of all cells of a model, or of other blocks, with options of `smds_grid`; `name` is
     that of the progress bar."""
     fit = {"shapes": [texts.geometry], "alpha": subject.config.alpha}
-    design = texts.design | fit | {"progress": f"{subject.name}: {name}"} | subject.options
+    named: dict[str, Any] = {"progress": f"{subject.name}: {name}"}
+    design = texts.design | fit | named | subject.options
     return smds_grid(subject.activations() if blocks is None else blocks, **design | options)
 
 
@@ -165,10 +166,11 @@ def cells(subject: Subject, texts: Dataset) -> Part:
         "constant vector, so they have no score.",
     )
     title = f"{subject.name}: which cells carry the {texts.quantity}"
+    along = [_along(subject, texts)] if len(texts.positions) > 1 else []
     smeared = [] if texts.distractor is None else [_smeared(subject, texts, texts.distractor)]
     return Part(
         claims=[_survivors(subject, texts), *smeared],
-        sections=[Section(title, [figure, _along(subject, texts), _by_word(subject, texts)])],
+        sections=[Section(title, [figure, *along, _by_word(subject, texts)])],
         tables={"cells": table},
         words=[_carrying(subject, texts)],
     )
