@@ -47,7 +47,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from interp.batch import Batch, padded_batch
 from interp.extract import extract
 from interp.model import fetch, load, resid_post
-from interp.model.checkpoint import converted
+from interp.model._checkpoint import converted
 from interp.positions import Sample, align
 from interp.run import parse
 

@@ -30,7 +30,7 @@ from verdict_trials import ROOT
 
 from interp.smds import cycle_test
 from interp.tasks import digest, run_tasks
-from interp.tasks.content import surroundings
+from interp.tasks._content import surroundings
 
 LEVEL, REFUSED, POWER, COVERED = 0.05, 10 / 120, 0.6, (0.92, 0.98)
 """Of false support on noise and under a rival, of true support, and of intervals."""

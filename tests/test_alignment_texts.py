@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from interp.extract import extract
 from interp.model import embed, fetch, load, resid_post
-from interp.model.checkpoint import converted
+from interp.model._checkpoint import converted
 from interp.pairs import Pairs, read_pairs
 from interp.pooling import GROUPS, POOLINGS, kind, pool, same_last
 from interp.positions import pieces

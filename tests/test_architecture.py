@@ -100,6 +100,18 @@ def test_a_package_imports_its_names_when_they_are_used(name):
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_studies_import_what_packages_offer_and_no_inner_module(path):
+    inner = [n for n in _imports(path) if re.match(r"interp\.\w+\._", n)]
+    assert inner == [], "what a study needs is offered by the package"
+
+
+def test_inner_modules_are_private():
+    """A reader finds a package's names in its `__init__`, and nowhere else."""
+    inner = [p for p in (ROOT / "interp").glob("*/*.py") if not p.name.startswith("_")]
+    assert [str(p.relative_to(ROOT)) for p in inner] == ["interp/affinity/notebook.py"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_studies_do_not_import_one_another(path):
     study = path.relative_to(ROOT / "studies").parts[0]
     assert _ours(path, "studies") <= {study}

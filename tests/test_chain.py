@@ -7,8 +7,8 @@ import pytest
 from rival_codes import noise
 
 from interp.smds import chain_test
-from interp.smds.category_gram import category_gram
-from interp.smds.chain import line_frame
+from interp.smds._category_gram import category_gram
+from interp.smds._chain import line_frame
 
 NAMES = ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 

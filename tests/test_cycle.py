@@ -7,11 +7,11 @@ import pytest
 from rival_codes import MONTHS, planted, points
 
 from interp.smds import ellipse, roundness
-from interp.smds.category_gram import category_gram
-from interp.smds.cycle import cycle_test, family_p
-from interp.smds.orders import arcs, cyclic_orders, orders_within
-from interp.smds.rivals import chain_statistic, order_statistic, spelling_statistic
-from interp.smds.within import within_category
+from interp.smds._category_gram import category_gram
+from interp.smds._cycle import cycle_test, family_p
+from interp.smds._orders import arcs, cyclic_orders, orders_within
+from interp.smds._rivals import chain_statistic, order_statistic, spelling_statistic
+from interp.smds._within import within_category
 
 
 def result(kind, amplitude=5.0, seed=0, **options):

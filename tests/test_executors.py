@@ -14,9 +14,11 @@ import pytest
 from recorded_model import files, finished, loader, passes, recorded, samples
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 
-from interp.extract import Stores, Unfinished, call, extract, job
-from interp.extract.rank import rank_of_environment
-from interp.extract.ray_workers import Assignment, Remote, _Crew
+from interp.extract import Stores, Unfinished, extract
+from interp.extract import _call as call
+from interp.extract import _job as job
+from interp.extract._rank import rank_of_environment
+from interp.extract._ray_workers import Assignment, Remote, _Crew
 from interp.model import load, resid_post, source
 from interp.plan import Rank
 from interp.positions import Sample
@@ -258,7 +260,8 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from interp.extract import extract, job
+from interp.extract import _job as job
+from interp.extract import extract
 from interp.model import load
 from recorded_model import loader, samples
 job.SHARD_BYTES = 1

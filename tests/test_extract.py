@@ -18,12 +18,15 @@ from recorded_model import finished
 from safetensors import SafetensorError
 from tiny_models import FAMILIES, tiny_bridge, tiny_hf, tiny_pair, tiny_tokenizer
 
-from interp.extract import call as call_module
-from interp.extract import extract, job, worker
+from interp.extract import _call as call_module
+from interp.extract import _job as job
+from interp.extract import _worker as worker
+from interp.extract import extract
 from interp.intervene import steer
 from interp.model import embed, final_norm, load, resid_post, residual_stream, z
 from interp.positions import Aligned, Sample, align, find
-from interp.store import Store, by_position, shards
+from interp.store import Store, by_position
+from interp.store import _shards as shards
 
 NAMES = ("Ann", "Bartholomew", "Cy")
 
@@ -188,7 +191,9 @@ WORKER = """
 import sys, time, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from interp.extract import extract, job, worker
+from interp.extract import _job as job
+from interp.extract import _worker as worker
+from interp.extract import extract
 from test_extract import _samples
 from tiny_models import tiny_bridge
 job.SHARD_BYTES = 1
@@ -315,7 +320,7 @@ def test_a_full_disk_keeps_finished_shards_and_says_what_is_missing(tmp_path, mo
 
 def test_too_little_space_is_said_before_anything_is_computed(tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 100})
-    monkeypatch.setattr("interp.store.shards.shutil.disk_usage", lambda _path: usage)
+    monkeypatch.setattr("interp.store._shards.shutil.disk_usage", lambda _path: usage)
     with pytest.raises(OSError, match=r"the store needs .* and .* has 0\.0 MB free"):
         extract(
             tiny_bridge("llama"), _samples(4), hooks=[resid_post(0)], out=tmp_path, progress=False
@@ -327,7 +332,9 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
 import resource, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from interp.extract import extract, job, worker
+from interp.extract import _job as job
+from interp.extract import _worker as worker
+from interp.extract import extract
 from test_extract import _samples
 from tiny_models import tiny_bridge
 job.SHARD_BYTES = 1_000_000

@@ -12,13 +12,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from interp.probes import RowSpace, logistic, probe_grid
-from interp.probes.design import Samples, lay_out
-from interp.probes.heldout import ProbeFit, heldout_values
-from interp.probes.logistic import fit_logistic
-from interp.probes.options import ProbeOptions
-from interp.probes.permutation import fold_of_rows, permuted_labels
-from interp.probes.scores import HeldOutClasses, auroc_within_folds
+from interp.probes import RowSpace, probe_grid
+from interp.probes import _logistic as logistic
+from interp.probes._design import Samples, lay_out
+from interp.probes._heldout import ProbeFit, heldout_values
+from interp.probes._logistic import fit_logistic
+from interp.probes._options import ProbeOptions
+from interp.probes._permutation import fold_of_rows, permuted_labels
+from interp.probes._scores import HeldOutClasses, auroc_within_folds
 
 
 def quick(blocks, y, **options):

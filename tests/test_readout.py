@@ -43,8 +43,8 @@ from interp.readout import (
     stability,
     triage,
 )
-from interp.readout.heldout import permuted_texts
-from interp.readout.leaveout import held_out_scores, pooled_auroc
+from interp.readout._heldout import permuted_texts
+from interp.readout._leaveout import held_out_scores, pooled_auroc
 from interp.stats import permutation_test
 
 
@@ -267,7 +267,7 @@ def test_passes_over_permutations_do_not_change_the_null(monkeypatch):
     positive, scenario = _corpus()
     X, _ = _planted(positive, gap=0.5)
     whole = held_out(X, positive, scenario, n_permutations=9)
-    monkeypatch.setattr("interp.readout.heldout.AT_ONCE", 2 * positive.size)
+    monkeypatch.setattr("interp.readout._heldout.AT_ONCE", 2 * positive.size)
     parts = held_out(X, positive, scenario, n_permutations=9)
     np.testing.assert_array_equal(whole.null, parts.null)
 

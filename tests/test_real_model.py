@@ -10,8 +10,8 @@ import torch
 from interp.extract import extract
 from interp.model import LOCAL_MODELS, conformance, fetch, load, residual_stream, source
 from interp.model.__main__ import main
+from interp.model._checkpoint import converted
 from interp.model._source import hash_file
-from interp.model.checkpoint import converted
 from interp.positions import Sample
 from interp.smds import smds_grid
 from interp.store import by_position

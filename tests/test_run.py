@@ -17,7 +17,8 @@ import torch
 import studies
 import studies.__main__ as command
 from interp.files import Unfinished, jsonable, write_atomically
-from interp.run import Run, StudyConfig, is_complete, origin, parse, run_command
+from interp.run import Run, StudyConfig, is_complete, parse, run_command
+from interp.run import _origin as origin
 
 ROOT = Path(__file__).parent.parent
 

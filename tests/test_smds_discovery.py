@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 
 from interp.smds import SupervisedMDS, as_shape, discover, ideal_coordinates, ideal_distances
-from interp.smds.discovery import _drawn, _resampled_scores
-from interp.smds.scaling import stress_score
+from interp.smds._discovery import _drawn, _resampled_scores
+from interp.smds._scaling import stress_score
 from interp.stats import grouped_folds
 
 N, D = 400, 200

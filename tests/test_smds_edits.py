@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from interp.smds import PatchedPairs, Patching, Turning
-from interp.smds.patching import share_moved
-from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
+from interp.smds._patching import share_moved
+from interp.smds._turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
 
 DOSES = (-90, -45, 45, 90)
 DEPTHS = ("embedding", "block 0", "block 1", "final norm")

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from interp.smds import Shape, SupervisedMDS, ideal_distances
-from interp.smds.scaling import stress_score
+from interp.smds._scaling import stress_score
 
 FOLDER = Path(__file__).parent / "reference"
 ROWS = json.loads((FOLDER / "smds_1_6_6.json").read_text())["rows"]

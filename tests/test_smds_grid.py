@@ -21,11 +21,11 @@ from interp.smds import (
     ideal_distances,
     smds_grid,
 )
-from interp.smds.heldout import Rows
-from interp.smds.pairs import RingPairs, sums_of_squares
-from interp.smds.scaling import classical_mds, complete_distances, stress_score
-from interp.smds.shapes import line
-from interp.smds.solver import (
+from interp.smds._heldout import Rows
+from interp.smds._pairs import RingPairs, sums_of_squares
+from interp.smds._scaling import classical_mds, complete_distances, stress_score
+from interp.smds._shapes import line
+from interp.smds._solver import (
     downdated_predictions,
     fold_predictions,
     intercept_inverse,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from interp.smds.scaling import classical_mds, complete_distances, stress_score
-from interp.smds.shapes import (
+from interp.smds._scaling import classical_mds, complete_distances, stress_score
+from interp.smds._shapes import (
     SHAPES,
     Shape,
     as_shape,

@@ -6,7 +6,7 @@ from circles import PERIOD, days_and_months
 from scipy.stats import binom
 
 from interp.smds import SupervisedMDS, ideal_coordinates, subspace_similarity
-from interp.smds.similarity import split_halves
+from interp.smds._similarity import split_halves
 from interp.stats import permutation_test, permute_groups
 
 N, D = 400, 200

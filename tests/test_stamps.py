@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import TEXTS, tiny_bridge
 
-import interp.store.shards as shards
+import interp.store._shards as shards
 from interp.extract import extract
-from interp.extract.job import Job, plan_for
-from interp.extract.rank import rank_of_environment
-from interp.extract.worker import Worker
+from interp.extract._job import Job, plan_for
+from interp.extract._rank import rank_of_environment
+from interp.extract._worker import Worker
 from interp.files import sha256
 from interp.model import resid_post, source
 from interp.plan import Rank

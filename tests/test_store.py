@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_bridge, tiny_hf, tiny_tokenizer
 from upath import UPath
 
-from interp.extract import Stores, extract, job
+from interp.extract import Stores, extract
+from interp.extract import _job as job
 from interp.files import place, sha256
 from interp.model import load, resid_post
 from interp.plan import Rank
 from interp.run import StudyConfig, parse
-from interp.store import Locked, Store, Writer, inspect, lock
+from interp.store import Locked, Store, Writer, inspect
+from interp.store import _lock as lock
 from interp.store.__main__ import main
 
 TEXTS = samples(40)
@@ -116,7 +118,7 @@ def test_the_repair_of_a_complete_store_may_be_broken_off(take, tmp_path, monkey
     before = files(store.path)
     _flip(store.path / MIDDLE)
     with monkeypatch.context() as patch:
-        patch.setattr("interp.store.shards.save_file", lambda *_, **__: os.kill(0, "no signal"))
+        patch.setattr("interp.store._shards.save_file", lambda *_, **__: os.kill(0, "no signal"))
         with pytest.raises(TypeError):
             take(out=store.path)
     with pytest.raises(ValueError, match="an unfinished store"):  # as it does not pass for whole
@@ -286,7 +288,7 @@ def test_reading_one_hook_fetches_that_hook(take, address, monkeypatch):
         return data
 
     monkeypatch.setattr(type(fs), "cat_file", cat_file)
-    monkeypatch.setattr("interp.store.shards.HEAD", 100)  # less than a header has
+    monkeypatch.setattr("interp.store._shards.HEAD", 100)  # less than a header has
     found = store.read(HOOKS[0])
     tensor = 4 * found.size + 8 * len(found)
     headers = sum(fetched) - tensor

@@ -19,9 +19,9 @@ from circles import PERIOD, days_and_months
 
 from interp.probes import probe_grid
 from interp.smds import Shape, smds_grid
-from interp.smds.shapes import circular, line
+from interp.smds._shapes import circular, line
 from interp.tasks import Shared, digest, run_tasks
-from interp.tasks.results import Unreadable, read, write
+from interp.tasks._results import Unreadable, read, write
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_equal_contents_have_equal_digests():
 
 def test_digests_are_the_same_in_another_process():
     code = (
-        "from interp.smds.shapes import circular; from interp.tasks import digest;"
+        "from interp.smds._shapes import circular; from interp.tasks import digest;"
         "print(digest([{'b': 1, 'a': 2}, circular(12), ('x', 1.5, None)]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}
@@ -189,7 +189,7 @@ def test_a_result_under_another_s_name_is_not_taken(tmp_path):
 
 def test_a_result_of_another_format_is_not_taken(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("interp.tasks.results.FORMAT", 2)
+        patch.setattr("interp.tasks._results.FORMAT", 2)
         write(tmp_path / "one.npz", 1)
     with pytest.raises(Unreadable, match="is format 2 of one"):
         read(tmp_path / "one.npz", {})
@@ -303,7 +303,7 @@ def test_whatever_changes_a_score_changes_its_key(tmp_path, monkeypatch):
     ]  # fmt: skip
     for number, change in enumerate(changes, start=2):
         assert score(**change) == number, change
-    monkeypatch.setattr("interp.tasks.content.version", lambda name: f"another {name}")
+    monkeypatch.setattr("interp.tasks._content.version", lambda name: f"another {name}")
     assert score() == len(changes) + 2
 
 

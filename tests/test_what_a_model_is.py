@@ -31,7 +31,7 @@ from interp.model import (
 )
 from interp.model._company import company, switches
 from interp.model._conformance import _worst
-from interp.model.releases import unknown_releases
+from interp.model._releases import unknown_releases
 from interp.positions import Sample, find
 
 SAMPLES = [Sample(text, {"w": (0, 3)}) for text in TEXTS]
@@ -515,7 +515,7 @@ def test_a_release_outside_of_what_is_known_is_named(monkeypatch):
     assert unknown_releases() == []
     versions = {"transformers": "5.24.0", "tokenizers": "0.23.3", "torch": "2.13.0"}
     monkeypatch.setattr(
-        "interp.model.releases.metadata.version", lambda name: versions.get(name, "4.3.0")
+        "interp.model._releases.metadata.version", lambda name: versions.get(name, "4.3.0")
     )
     (sentence,) = unknown_releases()
     assert sentence.startswith("transformers 5.24.0 is installed") and "<5.24" in sentence

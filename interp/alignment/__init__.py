@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.alignment.dictionary import DictionaryTest, dictionary_test
-    from interp.alignment.geometry import (
+    from interp.alignment._dictionary import DictionaryTest, dictionary_test
+    from interp.alignment._geometry import (
         Components,
         HeldOutRotation,
         cka_permutations,
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
         linear_cka,
         principal_components,
     )
-    from interp.alignment.grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
-    from interp.alignment.pairing import Pairing, matched_vs_scrambled, pairing_test
-    from interp.alignment.resampling import Resampled, draw_pairs, resample
-    from interp.alignment.scores import OK, PairScores, cosines, hits
-    from interp.alignment.shares import Decomposition, decompose
+    from interp.alignment._grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
+    from interp.alignment._pairing import Pairing, matched_vs_scrambled, pairing_test
+    from interp.alignment._resampling import Resampled, draw_pairs, resample
+    from interp.alignment._scores import OK, PairScores, cosines, hits
+    from interp.alignment._shares import Decomposition, decompose
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.extract.call import extract
-    from interp.extract.ending import LAST, last_token
-    from interp.extract.job import BatchEdit, LogitReader
-    from interp.extract.stores import StoreOptions, Stores
+    from interp.extract._call import extract
+    from interp.extract._ending import LAST, last_token
+    from interp.extract._job import BatchEdit, LogitReader
+    from interp.extract._stores import StoreOptions, Stores
     from interp.files import Unfinished
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.intervene.contexts import ablate, active, intervening, patch, steer
-    from interp.intervene.hooks import paused
+    from interp.intervene._contexts import ablate, active, intervening, patch, steer
+    from interp.intervene._edits import Edit
+    from interp.intervene._hooks import paused
 else:
     __getattr__, __dir__ = attach(__name__)
 
-__all__ = ["ablate", "active", "intervening", "patch", "paused", "steer"]
+__all__ = ["Edit", "ablate", "active", "intervening", "patch", "paused", "steer"]

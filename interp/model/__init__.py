@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
+    from interp.model._attached import dropout, foreign
+    from interp.model._checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
     from interp.model._company import company, padding_id
     from interp.model._conformance import Check, Conformance, ConformanceError, conformance
+    from interp.model._given import check_device, check_models, check_name, true_name, untrained
     from interp.model._load import checkpoint_directory, load
     from interp.model._points import (
         VOCABULARY,
@@ -34,10 +37,7 @@ if TYPE_CHECKING:
     )
     from interp.model._skeleton import Skeleton, skeleton
     from interp.model._source import Origin, Source, origin, source
-    from interp.model.attached import dropout, foreign
-    from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, fetch
-    from interp.model.given import check_device, check_models, check_name, true_name, untrained
-    from interp.model.turns import turn
+    from interp.model._turns import turn
 else:
     __getattr__, __dir__ = attach(__name__)
 

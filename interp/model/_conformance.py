@@ -43,7 +43,7 @@ from interp.model._points import (
     resid_pre,
     z,
 )
-from interp.model.releases import advice
+from interp.model._releases import advice
 
 PROMPT = "Ada was born on the 27th of June, and every June she counts 3 of her friends."
 COMPANION = "A longer text about nothing in particular keeps the first one company, 24 hours a day."

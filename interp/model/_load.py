@@ -2,7 +2,7 @@
 
 1. Resolve what was asked for to a HuggingFace module and a fast tokenizer: a hub id, a directory,
    a GGUF file (through its converted copy), a local model by name, or a module in memory
-   (`interp.model.given` refuses what is none of these, `interp.checkpoints` broken files).
+   (`interp.model._given` refuses what is none of these, `interp.checkpoints` broken files).
 2. Of a multimodal model keep the text part, sharing its weights.
 3. Boot the bridge in raw mode: HookedTransformer's names over unchanged weights, logits equal to
    HuggingFace's. `fold=True` folds and centres the weights as HookedTransformer did.
@@ -31,10 +31,9 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from interp.checkpoints import ADAPTERS, check_checkpoint
+from interp.model._checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
 from interp.model._conformance import ConformanceError, conformance
-from interp.model._source import Origin, hash_directory, hash_file, source
-from interp.model.checkpoint import LOCAL_MODELS, OLD_NAMES, converted, fetch, require_all_weights
-from interp.model.given import (
+from interp.model._given import (
     UNTRAINED,
     Bits,
     check_device,
@@ -45,6 +44,7 @@ from interp.model.given import (
     refusal,
     true_name,
 )
+from interp.model._source import Origin, hash_directory, hash_file, source
 
 Placement = str | torch.device
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -12,9 +12,9 @@ from huggingface_hub import model_info
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from interp.model._checkpoint import LOCAL_MODELS, cached_gguf, tokenizer_of
+from interp.model._given import UNTRAINED, check_name, true_name
 from interp.model._load import boot, hub_message, text_part
-from interp.model.checkpoint import LOCAL_MODELS, cached_gguf, tokenizer_of
-from interp.model.given import UNTRAINED, check_name, true_name
 
 
 @dataclass(frozen=True)

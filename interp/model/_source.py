@@ -26,7 +26,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from interp.files import sha256
-from interp.model.settings import settings, state_of_length
+from interp.model._settings import settings, state_of_length
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.json")
 

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.plots.curves import lines
-    from interp.plots.depths import depth_lines, depth_map
-    from interp.plots.grid import heatmap
-    from interp.plots.plane import agreement, circle
-    from interp.plots.points import scatter, scatter_grid
-    from interp.plots.probes import probe_map, projection_grids
-    from interp.plots.smds import (
+    from interp.plots._curves import lines
+    from interp.plots._depths import depth_lines, depth_map
+    from interp.plots._grid import heatmap
+    from interp.plots._plane import agreement, circle
+    from interp.plots._points import scatter, scatter_grid
+    from interp.plots._probes import probe_map, projection_grids
+    from interp.plots._smds import (
         left_out_map,
         moved_lines,
         order_map,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         score_map,
         similarity_maps,
     )
-    from interp.plots.views import AttentionView, attention, attention_between, can_be_shown
+    from interp.plots._views import AttentionView, attention, attention_between, can_be_shown
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.probes.ablation import Ablation, Sweep
-    from interp.probes.across import across_conditions, heldout_accuracy
-    from interp.probes.direction import (
+    from interp.probes._ablation import Ablation, Sweep
+    from interp.probes._across import across_conditions, heldout_accuracy
+    from interp.probes._direction import (
         Direction,
         concept_direction,
         mean_difference,
         means_coincide,
     )
-    from interp.probes.erasure import Eraser, Erasure, erasure_test, leace
-    from interp.probes.grid import probe_grid
-    from interp.probes.projection import Projection, project
-    from interp.probes.result import ProbeGrid
-    from interp.probes.rowspace import RowSpace
-    from interp.probes.transfer import Transfer, transfer_matrix, unit_means
+    from interp.probes._erasure import Eraser, Erasure, erasure_test, leace
+    from interp.probes._grid import probe_grid
+    from interp.probes._projection import Projection, project
+    from interp.probes._result import ProbeGrid
+    from interp.probes._rowspace import RowSpace
+    from interp.probes._transfer import Transfer, transfer_matrix, unit_means
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.readout._stability import Stability, stability
-    from interp.readout._triage import Triage, triage
-    from interp.readout.assessment import Assessment
-    from interp.readout.causal import DoseResponse, effects
-    from interp.readout.choice import Choice, choose_block
-    from interp.readout.contrast import OK
-    from interp.readout.export import (
+    from interp.readout._assessment import Assessment
+    from interp.readout._causal import DoseResponse, effects
+    from interp.readout._choice import Choice, choose_block
+    from interp.readout._contrast import OK
+    from interp.readout._export import (
         CONVENTION,
         StoredConcept,
         StoredReadouts,
@@ -39,23 +37,25 @@ if TYPE_CHECKING:
         save_quality,
         save_readouts,
     )
-    from interp.readout.heads import Head, HeadRanking, rank_heads
-    from interp.readout.heldout import (
+    from interp.readout._heads import Head, HeadRanking, rank_heads
+    from interp.readout._heldout import (
         HeldOutGrid,
         HeldOutVectors,
         dealt_labels,
         held_out,
         held_out_grid,
     )
-    from interp.readout.quality import (
+    from interp.readout._quality import (
         BlockQuality,
         ConceptQuality,
         Regression,
         Spread,
         block_quality,
     )
-    from interp.readout.targets import TargetBlocks, plan_blocks
-    from interp.readout.vectors import Readouts, fit, middle_block
+    from interp.readout._stability import Stability, stability
+    from interp.readout._targets import TargetBlocks, plan_blocks
+    from interp.readout._triage import Triage, triage
+    from interp.readout._vectors import Readouts, fit, middle_block
 else:
     __getattr__, __dir__ = attach(__name__)
 

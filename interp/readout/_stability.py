@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.arrays import Arraylike, centred_gram
-from interp.readout.contrast import OK, contrasts, scenario_codes, taken
+from interp.readout._contrast import OK, contrasts, scenario_codes, taken
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from interp.readout.contrast import OK
-from interp.readout.quality import BlockQuality, ConceptQuality
+from interp.readout._contrast import OK
+from interp.readout._quality import BlockQuality, ConceptQuality
 
 Class = Literal[
     "contaminated", "single-neuron", "low-dimensional", "fragmented", "unremarkable", "untestable"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.run.command import parse, run_command
-    from interp.run.config import RunConfig, StudyConfig
-    from interp.run.directory import FinishedRun, Run, is_complete
+    from interp.run._command import parse, run_command
+    from interp.run._config import RunConfig, StudyConfig
+    from interp.run._directory import FinishedRun, Run, is_complete
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -10,7 +10,7 @@ measure, not geometry. So the level that a table reaches in *any* plane is taken
 3. Lower limit: a random orthonormal pair W of N's dimensions is added to F, which brings the
    table's scatter in once more, and 2 tau is taken off (400 draws, their lower quantile).
 
-Lengths are in units of the spread within categories, as in `interp.smds.category_gram`: a ring that
+Lengths are in units of the spread within categories, as in `category_gram`: a ring that
 is round in raw activations need not be in those. A circle's lesser axis is the lesser one, so the
 ratio is at most 1 by construction, and only a lower limit says anything. The twelve months are all
 months; it is about table and noise.
@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from interp.smds.category_gram import category_gram
-from interp.smds.orders import circle_frame
+from interp.smds._category_gram import category_gram
+from interp.smds._orders import circle_frame
 
 
 @dataclass(frozen=True)

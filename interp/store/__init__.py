@@ -5,7 +5,7 @@
     shard-00000.json        that shard's SHA-256 and size, until the manifest has them
     manifest.json           the plan and the SHA-256 of every shard; its presence means complete
 
-1. A writer takes the store's lock (`interp.store.lock`), then compares its plan with plan.json.
+1. A writer takes the store's lock (`interp.store._lock`), then compares its plan with plan.json.
 2. It looks for shards that are there and have the bytes that were written, and computes the rest,
    itself or through others: numbers and contents of shards follow from the plan alone.
 3. A shard takes its name when it is whole, and its SHA-256 lies beside it only then. A process
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.store.lock import Locked
-    from interp.store.reading import Activations, Store, by_position
-    from interp.store.shards import SAMPLES, Row, Shards
-    from interp.store.state import State, inspect
-    from interp.store.writer import Writer
+    from interp.store._lock import Locked
+    from interp.store._reading import Activations, Store, by_position
+    from interp.store._shards import SAMPLES, Row, Shards
+    from interp.store._state import State, inspect
+    from interp.store._writer import Writer
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.run.config import StudyConfig as Config
+    from interp.run._config import StudyConfig as Config
     from interp.study._asked import Material, Part, Subject
     from interp.study._needs import GIGA, Needs, free_disk, free_memory
     from interp.study._power import Power

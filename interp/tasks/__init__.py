@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.tasks.content import Shared, digest
-    from interp.tasks.runner import Backend, run_tasks
+    from interp.tasks._content import Shared, digest
+    from interp.tasks._runner import Backend, run_tasks
 else:
     __getattr__, __dir__ = attach(__name__)
 

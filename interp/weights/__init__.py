@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from interp._lazy import attach
 
 if TYPE_CHECKING:
-    from interp.weights.model import ModelWeights
-    from interp.weights.noise import perturbed
-    from interp.weights.record import AttentionWeights, Rope
-    from interp.weights.size import SizeReport, size_report
+    from interp.weights._model import ModelWeights
+    from interp.weights._noise import perturbed
+    from interp.weights._record import AttentionWeights, Rope
+    from interp.weights._size import SizeReport, size_report
 else:
     __getattr__, __dir__ = attach(__name__)
 

@@ -5,10 +5,10 @@ depth where the destination holds it best, and decodes what the destination hold
 texts is run under an edit. A word stands for its last token, as everywhere in the study.
 
 5. *Patching*: at one depth after another the source word of a text (the receiver) gets the residual
-   stream of another text (the donor; `interp.smds.patching`). The distractor is patched in the same
+   stream of another text (the donor; `interp.smds.Patching`). The distractor is patched in the same
    way, and the donors are dealt to other receivers.
 6. *Turning*: the pattern of the label at the source, fitted on other texts, gives the vector that
-   turns the label by some angle (`interp.smds.turning`). Held against it are random planes, and
+   turns the label by some angle (`smds.turning_vectors`). Held against it are random planes, and
    planes fitted to labels dealt to other texts, stretched to the same size.
 """
 
@@ -21,6 +21,7 @@ from einops import rearrange
 from jaxtyping import Complex, Float, Int
 from transformer_lens.model_bridge import TransformerBridge
 
+from interp import smds
 from interp.claims import Claim, description
 from interp.extract import BatchEdit, extract
 from interp.intervene import patch, steer
@@ -28,7 +29,6 @@ from interp.plots import attention_between, can_be_shown, moved_lines
 from interp.positions import align
 from interp.report import Figure, Section, Table
 from interp.smds import MovedShares, PatchedPairs, Patching, SupervisedMDS, Turning
-from interp.smds.turning import cyclic_pattern, per_degree, stretched, turn, turning_vectors
 from interp.stats import permute_groups, r_squared
 from interp.store import Store
 from interp.study import Part, Subject
@@ -120,7 +120,7 @@ class Reader:
         doses: Sequence[int],
     ) -> Complex[np.ndarray, "plane dose text"]:
         """Decoded labels of the texts, turned at a word in each plane by each dose."""
-        vectors = turning_vectors(planes, self.texts.angles(rows), doses)
+        vectors = smds.turning_vectors(planes, self.texts.angles(rows), doses)
         added = rearrange(vectors, "plane dose text d -> (plane dose text) d").astype(np.float32)
         every = np.tile(rows, len(planes) * len(doses))
         hook, places = self.store.hooks[row], self.places(every, word)
@@ -165,21 +165,21 @@ def turn_words(reader: Reader, pairs: PatchedPairs, row: int, *, planes: int, se
     texts, training = reader.texts, pairs.training
     words, angle = (texts.source, texts.destination), texts.angles(training)
     at = {word: reader.activations(row, word)[training].astype(np.float64) for word in words}
-    own = {word: cyclic_pattern(at[word], angle)[None] for word in words}
+    own = {word: smds.cyclic_pattern(at[word], angle)[None] for word in words}
     receivers = pairs.receivers[:TURNED]
     few, ends = receivers[:TURNED_BY_OTHERS], (DOSES[0], DOSES[-1])
     turned = [reader.turned(row, word, own[word], receivers, DOSES)[0] for word in words]
     plain = reader.run(receivers)
 
     def slopes(others: Iterable[np.ndarray]) -> np.ndarray:
-        same_size = np.array([stretched(plane, own[texts.source][0]) for plane in others])
+        same_size = np.array([smds.stretched(plane, own[texts.source][0]) for plane in others])
         edited = reader.turned(row, texts.source, same_size, few, ends)
-        return per_degree(turn(edited, plain[: len(few)]), ends)
+        return smds.per_degree(smds.turn(edited, plain[: len(few)]), ends)
 
     rng = np.random.default_rng([seed, 3])
     random = rng.standard_normal((planes, *own[texts.source].shape[1:]))
     dealt = permute_groups(angle, texts.groups[training], planes // 2, rng)
-    patterns = (cyclic_pattern(at[texts.source], labels) for labels in dealt)
+    patterns = (smds.cyclic_pattern(at[texts.source], labels) for labels in dealt)
     return Turning(
         row=row,
         words=words,

@@ -26,8 +26,7 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.claims import LEVEL, Claim, description, finding
-from interp.intervene import intervening
-from interp.intervene.edits import Edit
+from interp.intervene import Edit, intervening
 from interp.probes import (
     Ablation,
     Erasure,

@@ -1,0 +1,150 @@
+"""Linear probes over a grid of blocks and positions, with the controls a claim needs, in one call.
+
+1. Folds and label permutations are laid out once, so that every cell of every block is held to the
+   same ones and max-T corrects over the grid (`interp.probes._permutation`).
+2. Blocks are read one at a time; each cell is scored by held-out probes of the true labels, of
+   their permutations and of control tasks, all on one rotation per fold (`interp.probes._heldout`).
+3. Beside each score stand what a reader would otherwise have to ask for: chance and the majority,
+   the surface probe, selectivity (Hewitt & Liang 2019, "Designing and interpreting probes with
+   control tasks"), and the score that folds which split groups would have given.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Integer
+from tqdm.auto import tqdm
+
+from interp import arrays
+from interp.arrays import Arraylike
+from interp.probes._cells import ProbeScores, score_cell
+from interp.probes._design import ProbeDesign, Samples, lay_out
+from interp.probes._options import ProbeOptions
+from interp.probes._result import ProbeGrid, collect
+from interp.tasks import Backend, Shared, run_tasks
+
+Task = tuple[np.ndarray, Shared]
+"""Activations of a cell, and its `interp.probes._cells.CellDesign`."""
+
+
+BY_ROW = ("groups", "units", "types")
+"""What is known of each row beside its label."""
+
+
+def probe_grid(
+    blocks: Iterable[tuple[str, Arraylike]],
+    y: Arraylike,
+    *,
+    groups: Arraylike,
+    units: Arraylike | None = None,
+    cells: Mapping[str, Arraylike] | None = None,
+    types: Arraylike | None = None,
+    surface: Arraylike | None = None,
+    kind: Literal["classes", "numbers"] = "classes",
+    n_splits: int = 5,
+    seed: int = 42,
+    C: float | int = 1.0,
+    standardise: bool = True,
+    n_permutations: int = 200,
+    n_controls: int = 5,
+    n_boot: int = 40,
+    level: float = 0.95,
+    max_rows: int | None = 2000,
+    n_jobs: int | None = None,
+    backend: Backend = "loky",
+    cache: Path | None = None,
+    progress: bool | str = True,
+) -> ProbeGrid:
+    """Probe every cell of every block for `y`, held to a permutation null, baselines and controls.
+
+    Args:
+        blocks: (name, activations [rows, d]) read one at a time, so a store can stream.
+        y: label of each row: classes, or numbers for ridge regression.
+        groups: rows that folds never split, such as those of a transcript.
+        units: exchangeable unit of each row (None: its group), such as its turn; carries one label
+            within one group. Labels are permuted among the units of each group that holds several
+            labels, and among groups of the same fold where groups carry one.
+        cells: name -> its rows, such as those of a position role; None: one cell "all".
+        types: token type of each row, for control tasks; None: no selectivity.
+        surface: activations [rows, d] of a surface baseline, such as `hook_embed`; None: none.
+        kind: "classes" (balanced logistic regression) or "numbers" (ridge regression).
+        n_splits: folds, stratified by class as far as groups allow.
+        C: inverse strength of the L2 penalty as in scikit-learn; ridge regression takes 1 / C.
+        standardise: scale features by the training rows' mean and standard deviation.
+        n_permutations: B; no p value falls below 1 / (B + 1).
+        n_controls: control tasks drawn, each a label per type from the labels' distribution.
+        n_boot: draws for an interval, in each of which probes are fitted anew with other weights of
+            the groups; 0 gives no intervals.
+        level: confidence level of intervals.
+        max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
+        n_jobs, backend, cache: worker processes (None: every core), here or on Ray's cluster, and
+            the directory of their results, which a later call reads: see `interp.tasks.run_tasks`.
+        progress: a progress bar, under a name if one is given.
+
+    Raises ValueError for arrays of different lengths, missing labels, one class overall, fewer
+    groups than folds, a unit with two labels or groups, rows or options out of range.
+    """
+    fit, draws = (n_splits, seed, C, standardise), (n_permutations, n_controls, n_boot)
+    options = ProbeOptions(kind, *fit, *draws, level, max_rows)
+    rows = arrays.taken(y, groups, groups if units is None else units, types, names=BY_ROW)
+    chosen = {"all": np.arange(len(rows[0]))} if cells is None else _row_numbers(cells)
+    design = lay_out(Samples(*rows), chosen, options)
+    workers = partial(run_tasks, score_cell, n_jobs=n_jobs, backend=backend, cache=cache)
+    return _grid(blocks, surface, design, workers, progress)
+
+
+def _row_numbers(cells: Mapping[str, Arraylike]) -> dict[str, Integer[np.ndarray, " _"]]:
+    """Each cell's rows as numbers; a mask over rows gives those where it is True."""
+    found = {}
+    for name, given in cells.items():
+        rows = arrays.labels(given, name=f"cell {name!r}")
+        if rows.dtype.kind not in "iub":
+            raise ValueError(f"cell {name!r} holds {rows.dtype}; numbers of rows are needed")
+        found[name] = np.flatnonzero(rows) if rows.dtype.kind == "b" else rows
+    return found
+
+
+def _grid(
+    blocks: Iterable[tuple[str, Arraylike]],
+    surface: Arraylike | None,
+    design: ProbeDesign,
+    workers: Callable[[Iterable[Task]], Iterator[ProbeScores]],
+    progress: bool | str,
+) -> ProbeGrid:
+    names: list[str] = []
+    scored: list[ProbeScores] = []
+    desc = progress if isinstance(progress, str) else None
+    with tqdm(unit=" cells", desc=desc, disable=not progress) as bar:
+        for cell in workers(_tasks(blocks, surface, design, names)):
+            scored.append(cell)
+            bar.update()
+    width = len(design.cells)
+    below, grid = (scored[:width], scored[width:]) if surface is not None else (None, scored)
+    if not grid:
+        raise ValueError("blocks is empty; at least one (name, activations) is needed")
+    return collect(names, grid, below, design)
+
+
+def _tasks(
+    blocks: Iterable[tuple[str, Arraylike]],
+    surface: Arraylike | None,
+    design: ProbeDesign,
+    names: list[str],
+) -> Iterator[Task]:
+    """The surface's cells without a null, then those of each block; `names` fills on the way."""
+    if surface is not None:
+        surface = arrays.activations(surface, name="surface", n=design.n_rows)
+        for cell in design.cells.values():
+            bare = replace(cell.shared, labels=cell.shared.labels[:1], n_permutations=0, n_boot=0)
+            yield surface[cell.rows], Shared(bare)
+    shared = {name: Shared(cell.shared) for name, cell in design.cells.items()}
+    for name, activations in blocks:
+        activations = arrays.activations(activations, name=f"block {name!r}", n=design.n_rows)
+        names.append(name)
+        for column, cell in design.cells.items():
+            yield activations[cell.rows], shared[column]
+        del activations  # or it would be held while the next block is read
