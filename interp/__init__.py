@@ -57,6 +57,10 @@ Modules
   model        load models; hook names; checks of what the names mean
   positions    named spans of characters to token positions
   labelled     texts with spans, labels and groups from CSV or JSONL
+  pairs        texts in two languages, from a file
+  pooling      tokens of such texts by kind, and their means
+  transcripts  conversations of named speakers
+  rendering    conversations as plain lines or through a chat template
   samplefile   texts in a file, for more of them than memory holds
   store        activations on disk or in an object store
   weights      attention weights of one block
@@ -66,6 +70,7 @@ Modules
   alignment    paired texts: cosines, retrieval, CKA, Procrustes
   readout      concept vectors: fit, held-out scores, quality, export
   affinity     attention between directions, from weights
+  directions   named directions and their file
   stats        permutation tests, corrections, intervals, grouped folds
   claims       findings, descriptions, controls and their verdicts
   selection    the best of many cells, held to the best of all of them
