@@ -296,7 +296,7 @@ def test_replicates_are_combined_by_random_effects(models, tmp_path):
         assert row["mean"] == pytest.approx(expected.mean)
         assert (row["low"], row["high"]) == pytest.approx(expected.interval)
         assert (row["supported"], row["findings"]) == (4, 4)
-        assert row["unit"] == "metres at block"  # the block differs
+        assert row["unit"] == "metres"  # the block differs
         plain = effects.loc[("Without an error.", name)]
         assert plain["mean"] == pytest.approx(2 * estimates.mean()) and plain["findings"] == 0
     every = effects.loc[("It is much.", _replicates.EVERY)]

@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.claims import Claim, from_record
-from interp.numerals import numeral
+from interp.claims import Claim, as_records, description, from_record
 from interp.report import Section, Table, render
 from interp.run import Run, RunConfig
 from interp.stats import mean_interval, random_effects
@@ -94,7 +93,7 @@ def combined(paths: Sequence[Path | str], *, root: Path | str = "runs") -> Combi
     (study,) = studies
     with Run("combined", {"study": study, "runs": directories}, root=root) as run:
         run.save_table("effects", effects)
-        run.save_results({"study": study, "effects": effects.to_dict("records")})
+        run.save_results({"study": study, "claims": as_records(_claims(effects))})
         run.save_report(_page(study, effects, len(runs), run))
         return Combined(directories, effects, run.path)
 
@@ -124,9 +123,12 @@ def _effect(claims: Sequence[Claim]) -> dict[str, Any]:
 
 
 def _common(units: Sequence[str]) -> str:
-    """The words with which all units begin, such as "held-out R2 at block"."""
+    """The words with which all units begin, but for where: the block may differ."""
+    if len(set(units)) == 1:
+        return units[0]
     words = zip(*(unit.split() for unit in units), strict=False)
-    return " ".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
+    common = " ".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
+    return common.removesuffix(" block").removesuffix(" at").removesuffix(",")
 
 
 def _of_models(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -143,10 +145,11 @@ def _summary(
     estimates: Float[np.ndarray, " runs"], errors: Float[np.ndarray, " runs"]
 ) -> dict[str, Any]:
     """Mean, limits and spread; a single estimate has the limits of its own error."""
-    nothing = {"estimates": len(estimates), "low": np.nan, "high": np.nan, "between": np.nan}
+    unknown = dict.fromkeys(("mean", "low", "high", "between", "error"), np.nan)
+    counted = {"estimates": len(estimates)} | unknown
     if len(estimates) < 2:
         alone = {"mean": estimates[0], "error": errors[0]} if len(estimates) else {}
-        return nothing | {"mean": np.nan, "error": np.nan} | alone
+        return counted | alone
     if np.isfinite(errors).all() and (errors > 0).all():
         effect = random_effects(estimates, errors)
         mean, (low, high), between = effect.mean, effect.interval, effect.between
@@ -154,21 +157,37 @@ def _summary(
         mean, (low, high) = float(estimates.mean()), mean_interval(estimates)
         between = float(estimates.std(ddof=1))
     error = float(estimates.std(ddof=1) / np.sqrt(len(estimates)))
-    return nothing | {"mean": mean, "error": error, "low": low, "high": high, "between": between}
+    return counted | {"mean": mean, "error": error, "low": low, "high": high, "between": between}
+
+
+def _claims(effects: pd.DataFrame) -> list[Claim]:
+    """The means as descriptions; how often a finding was supported stands beside them."""
+    return [
+        description(
+            row["question"],
+            row["statement"],
+            subject=row["model"],
+            estimate=row["mean"],
+            interval=(row["low"], row["high"]),
+            unit=f"{row['unit']} (mean of {row['estimates']})".strip(),
+            standard_error=row["error"],
+            controls={"supported": f"{row['supported']} of {row['findings']} times"}
+            if row["findings"]
+            else {},
+        )
+        for row in effects.to_dict("records")
+    ]
 
 
 def _page(study: str, effects: pd.DataFrame, number: int, run: Run) -> str:
-    shown = effects.drop(columns=["error", "question"])
-    words = [
-        f"{row['statement']} {row['model']}: {numeral(row['mean'])} {row['unit']} in "
-        f"{row['estimates']} estimates, supported {row['supported']} of {row['findings']} times."
-        for row in effects.to_dict("records")
-        if row["findings"]
-    ]
     body = [
-        f"{number} runs of {study}. Limits are 95 % for the mean over runs, and for all models "
-        "over models; between is the standard deviation beyond the runs' own errors.",
-        Table(shown),
+        "Limits are 95 % for the mean over runs, and for all models over models; between is the "
+        "standard deviation beyond the runs' own errors. Each run has a report of its own.",
+        Table(effects.drop(columns=["error", "question", "unit"])),
     ]
-    sections = [Section("Findings", words), Section("Every claim", body)]
-    return render(f"{study}: {number} runs", [], sections, introduction="", facts=run.summary())
+    return render(
+        f"{study}: {number} runs",
+        as_records(_claims(effects)),
+        [Section("Every estimate", body)],
+        facts=run.summary(),
+    )
