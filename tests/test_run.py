@@ -94,12 +94,16 @@ def test_a_clean_run_reads_back_with_every_file_hashed(tmp_path):
     ) as run:
         assert not is_complete(run.path)
         run.save_table("scores", table())
+        run.keep_result("names", ("a", "b"))
+        with pytest.raises(ValueError, match=r"'names' is kept already; kept: \['names'\]"):
+            run.keep_result("names", ())
         run.save_results({"z": np.float64("nan"), "grid": np.eye(2), Path("x"): torch.tensor(1)})
         run.save_report("<p>é</p>")
         run.record("seeds", {"permutations": np.int64(7)})
     done = Run.open(run.path)
     pd.testing.assert_frame_equal(done.table("scores"), table())
-    assert done.results() == {"z": None, "grid": [[1.0, 0.0], [0.0, 1.0]], "x": 1}
+    grid = [[1.0, 0.0], [0.0, 1.0]]
+    assert done.results() == {"names": ["a", "b"], "z": None, "grid": grid, "x": 1}
     manifest = done.manifest
     assert {"scores.parquet", "results.json", "report.html"} <= set(manifest["files"])
     assert manifest["config"]["model"] == ["gpt2"]

@@ -49,6 +49,7 @@ def growth(subject, texts) -> study.Part:
     return study.Part(
         claims=[claim],
         tables={"lengths": table},
+        results={"deepest": subject.depths[-1]},
         row={"length": length[-1]},
         words=["It was measured."],
     )
@@ -100,6 +101,8 @@ def test_every_question_is_asked_of_every_model_and_answers_are_remembered(model
     assert {c.verdict for c in outcome.claims} == {"described", "supported"}
     run = Run.open(outcome.path)
     assert list(run.table("lengths-1").depth) == ["embedding", "block 0", "block 1", "final norm"]
+    assert set(run.results()) == {"claims", "deepest-1", "deepest-2"}
+    assert run.results()["deepest-2"] == "final norm"
     assert set(run.manifest["recorded"]) >= {"texts", f"model {models[0]}", f"model {models[1]}"}
     page = outcome.report.read_text()
     for words in ("How long is a mill?", "12 texts, 2 models.", "It was measured.", "Longest"):

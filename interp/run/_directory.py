@@ -78,6 +78,7 @@ class Run:
         self._run_id = run_id
         self._written: set[str] = set()
         self._recorded: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
 
     def __enter__(self) -> "Run":
         self.started = datetime.now(UTC)
@@ -123,10 +124,16 @@ class Run:
         return path
 
     def save_results(self, results: Mapping[str, Any]) -> Path:
-        """Writes `results.json`, made strict by `jsonable`."""
+        """Writes `results.json`, with what was kept before, made strict by `jsonable`."""
         path = self._new("results.json")
-        write_atomically(path, as_json(results))
+        write_atomically(path, as_json(self._results | dict(results)))
         return path
+
+    def keep_result(self, key: str, value: Any) -> None:
+        """Keeps a value for `results.json`. ValueError if this run keeps one of that name."""
+        if key in self._results:
+            raise ValueError(f"{key!r} is kept already; kept: {sorted(self._results)}")
+        self._results[key] = value
 
     def save_report(self, page: str) -> Path:
         """Writes `report.html`."""

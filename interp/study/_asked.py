@@ -41,6 +41,8 @@ class Part:
     """Further parts of the report, with a title each."""
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Tables to keep, by name: saved as NAME-NUMBER.parquet, NUMBER counting models from 1."""
+    results: Mapping[str, object] = field(default_factory=dict)
+    """Values to keep beside the claims, by name: NAME-NUMBER in results.json."""
     row: Mapping[str, object] = field(default_factory=dict)
     """Entries for this model in the table of models side by side."""
     words: Sequence[str] = ()

@@ -3,7 +3,8 @@
 1. Everything that can be refused without a model is refused first: options, texts, names of models,
    questions.
 2. For each model every question is asked. What a question computes is remembered within the run, so
-   that another question may ask for it (`Subject.ask`). A part's tables are saved at once.
+   that another question may ask for it (`Subject.ask`). A part's tables are saved at once, and its
+   results are kept for `results.json`.
 3. A model that fails is set aside with its error, and the others go on. So is a comparison.
 4. Claims of all models are judged together, and the report and the manifest are written.
 """
@@ -338,6 +339,8 @@ def _asked(subject: Subject, question: Question) -> Part:
     part = subject.ask(question)
     for name, table in part.tables.items():
         subject.run.save_table(f"{name}-{subject.number}", table)
+    for name, value in part.results.items():
+        subject.run.keep_result(f"{name}-{subject.number}", value)
     claims = [c if c.subject else replace(c, subject=subject.name) for c in part.claims]
     sections = list(part.sections)
     if part.figures:
