@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -30,7 +31,7 @@ from interp.affinity import (
 from interp.affinity._flow_null import self_null
 from interp.affinity._null import GRID
 from interp.affinity._tails import pearson_tail, quadratic_tail
-from interp.affinity.notebook import head_averaged
+from interp.affinity.notebook import head_averaged, head_averaged_table
 from interp.weights import AttentionWeights, size_report
 
 STEPS = [0, -3, -20]
@@ -322,6 +323,25 @@ def test_the_notebook_is_reproduced():
     change = head_averaged(other, x, probes, seed=1).qk_z - found.qk_z
     assert change.abs().max() > 0
     assert not torch.equal(found.qk_z, head_averaged(w, x, probes, seed=1).qk_z)
+
+
+def test_the_notebook_of_two_models_has_their_change():
+    w, other = weights_of("gemma2"), moved(weights_of("gemma2"), 0.05)
+    x, names = gaussian(3, 0).float(), ["a", "b", "c"]
+    both = head_averaged_table({"base": w, "tuned": other}, x, names=names, seed=2)
+    alone = head_averaged_table({"base": w}, x, names=names, seed=2)
+    assert set(alone) == {"kind", "query", "key", "base_raw", "base_z", "block"}
+    pd.testing.assert_frame_equal(both[list(alone)], alone)
+    rows = both[both.kind == "QK"].set_index(["query", "key"])
+    first, second = (
+        head_averaged(one, x, x, seed=2 * 100_003 + 2 * w.block + number)
+        for number, one in enumerate((w, other))
+    )
+    row = rows.loc[("a", "c")]
+    assert row.base_z == float(first.pair_z[0, 2]) and row.tuned_z == float(second.pair_z[0, 2])
+    assert row.difference_z == row.tuned_z - row.base_z
+    with pytest.raises(ValueError, match=r"sides = \[\]; give one model or two"):
+        head_averaged_table({}, x, names=names, seed=2)
 
 
 def test_what_the_notebook_gets_wrong():

@@ -15,7 +15,7 @@ standard deviation; they stand for x with itself, so that unrelated pairs have a
 averaging hides heads that differ in sign; and at no distance do real heads attend without RoPE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,38 @@ def head_averaged(
         vo,
         _z(vo, own),
     )
+
+
+def head_averaged_table(
+    sides: Mapping[str, AttentionWeights],
+    X: Float[Tensor, "n d"],
+    *,
+    names: Sequence[str],
+    seed: int,
+) -> pd.DataFrame:
+    """`HeadAveraged.table` of one block of a model, or of two with the notebook's change.
+
+    Args:
+        sides: The same block of one model or two, by the prefix of their columns.
+        X: Vectors, which are the probes too.
+        names: Their names.
+        seed: Every block and model gets random vectors of its own, as in the notebook.
+
+    Raises:
+        ValueError: as `head_averaged`, or neither one model nor two.
+    """
+    if len(sides) not in (1, 2):
+        raise ValueError(f"sides = {list(sides)}; give one model or two")
+    table = pd.DataFrame()
+    for number, (side, weights) in enumerate(sides.items()):
+        drawn = seed * 100_003 + 2 * weights.block + number
+        scores = head_averaged(weights, X, X, seed=drawn).table(names)
+        scores = scores.rename(columns={"raw": f"{side}_raw", "z": f"{side}_z"})
+        table = scores if table.empty else table.join(scores.iloc[:, -2:])
+    first, *second = sides
+    for side in second:
+        table["difference_z"] = table[f"{side}_z"] - table[f"{first}_z"]
+    return table.assign(block=sides[first].block)
 
 
 def _mean_logits(weights: AttentionWeights, x: Tensor) -> Tensor:
