@@ -23,21 +23,15 @@ from tiny_models import tiny_tokenizer
 from interp.affinity import Deviations, fold, qk, qk_self
 from interp.claims import Claim, judged
 from interp.directions import Directions, load_directions, save_directions
-from interp.model import checkpoint_directory
+from interp.model import checkpoint_directory, resid_pre
 from interp.run import Run, parse
 from interp.store import Store
-from interp.study import Needs
-from interp.weights import AttentionWeights, ModelWeights
+from interp.study import Needs, Subject
+from interp.weights import AttentionWeights
 from studies.attention_affinity import change, distance_and_effect, heads
 from studies.attention_affinity.__main__ import STUDY, Config
-from studies.attention_affinity.checkpoints import (
-    PER_TEXT,
-    TEXTS,
-    Residuals,
-    checkpoints,
-    samples,
-)
-from studies.attention_affinity.comparison import ModelComparison, compare_models
+from studies.attention_affinity.checkpoints import PER_TEXT, TEXTS, checkpoints, samples
+from studies.attention_affinity.comparison import compared
 
 PLANTED = (1, 2)
 """Block and head into which a change is planted."""
@@ -78,40 +72,50 @@ def tuned(base, root) -> Path:
     return target
 
 
-def _compared(
-    base: Path, other: Path | None = None, *, noise: float | None = None, **options: Any
-) -> ModelComparison:
-    first = ModelWeights.open(base)
-    second = None if other is None else ModelWeights.open(other, label="tuned")
-    if noise is not None:
-        second = first.with_noise(noise, seed=options.get("seed", 3))
-    directions = options.pop("directions", named_directions())
-    chosen: dict[str, Any] = {
-        "blocks": range(BLOCKS),
-        "averaged": (1,),
-        "distances": DISTANCES,
-        "seed": 3,
-    }
-    return compare_models(
-        first, second, directions, options.pop("residuals", None), **chosen | options
+def _asked(
+    base: Path,
+    other: Path | None = None,
+    *,
+    directions: Directions | None = None,
+    residuals: Store | None = None,
+    **options: Any,
+) -> Subject:
+    """One model, or two, compared: the subject that the study's questions are asked of."""
+    root = base.parent / "asked"
+    root.mkdir(exist_ok=True)
+    save_directions(root / "asked.safetensors", directions or named_directions())
+    chosen: dict[str, Any] = {"distances": DISTANCES, "averaged": (1,), "seed": 3} | options
+    config = Config(
+        base=str(base),
+        instruct=None if other is None else str(other),
+        vectors=root / "asked.safetensors",
+        average=False,
+        runs=root,
+        **chosen,
     )
+    material = dataclasses.replace(checkpoints(config), residuals=residuals)
+    with Run("attention_affinity", config, root=root) as run:
+        subject = Subject(config.subjects[0], 1, config, material, run)
+        subject.ask(compared)
+    return subject
 
 
-def claims_of(comparison: ModelComparison) -> list[Claim]:
-    return [
-        *heads.claims(comparison),
-        distance_and_effect.distance_claim(comparison),
-        *change.claims(comparison),
-        distance_and_effect.effect_claim(comparison),
-    ]
+def _claims(subject: Subject) -> list[Claim]:
+    questions = (
+        heads.matching,
+        distance_and_effect.distance,
+        change.changed,
+        distance_and_effect.effect,
+    )
+    return [claim for question in questions for claim in subject.ask(question).claims]
 
 
 def _run(config: Config) -> Path:
     return STUDY.run(config).report
 
 
-def _claim(comparison: ModelComparison, start: str) -> Claim:
-    (claim,) = (c for c in claims_of(comparison) if c.statement.startswith(start))
+def _claim(subject: Subject, start: str) -> Claim:
+    (claim,) = (c for c in _claims(subject) if c.statement.startswith(start))
     return judged([claim])[0]
 
 
@@ -119,39 +123,40 @@ def _claim(comparison: ModelComparison, start: str) -> Claim:
 
 
 @pytest.fixture(scope="module")
-def planted(base, tuned) -> ModelComparison:
-    return _compared(base, tuned)
+def planted(base, tuned) -> Subject:
+    return _asked(base, tuned)
 
 
 def test_a_planted_route_is_found_and_its_head_named(planted):
     claim = _claim(planted, "Tuning changed how some head")
     assert claim.verdict == "supported"
     assert "head 1.2, a → b" in claim.unit
-    (best,) = planted.scores.main.qk.strongest()
+    (best,) = planted.ask(compared).scores.main.qk.strongest()
     assert (best.block, best.head, best.query, best.key) == (*PLANTED, "a", "b")
     assert best.z > 5
 
 
 def test_nothing_is_seen_where_nothing_was_planted(planted):
+    comparison = planted.ask(compared)
     for kind in ("QK", "VO"):
-        cells = planted.scores.main.of(kind).scores
+        cells = comparison.scores.main.of(kind).scores
         elsewhere = [at for at in range(BLOCKS) if at != PLANTED[0]]
         assert (cells.z[elsewhere] == 0).all() and (cells.p[elsewhere] == 1).all()
     # values were left alone, so what is written is the same even in the planted head
-    assert (planted.scores.main.vo.scores.raw == 0).all()
-    ratio = planted.surveys["instruct"].qk.scores.sd / planted.scores.base.qk.scores.sd
+    assert (comparison.scores.main.vo.scores.raw == 0).all()
+    ratio = comparison.surveys["instruct"].qk.scores.sd / comparison.scores.base.qk.scores.sd
     assert (ratio[0] == 1).all() and (ratio[PLANTED][..., 0] > 1).all()
 
 
 def test_a_model_against_itself_has_no_change_and_no_nan(base):
-    comparison = _compared(base, base)
-    cells = comparison.scores.main.qk.scores
+    subject = _asked(base, base)
+    cells = subject.ask(compared).scores.main.qk.scores
     assert (cells.z == 0).all() and (cells.p == 1).all() and (cells.raw == 0).all()
-    made = claims_of(comparison)
+    made = _claims(subject)
     about = [c for c in made if c.question in (change.CHANGED, distance_and_effect.WHERE)]
     assert {c.verdict for c in judged(about)} == {"undecided", "described"}
     assert all(c.estimate is not None and np.isfinite(c.estimate) for c in made)
-    other = checkpoints(Config(base=str(base), instruct=str(base))).other
+    other = subject.texts.other
     assert other is not None and other.label == "base (tuned)"
 
 
@@ -161,10 +166,11 @@ def test_noise_on_all_weights_is_no_rerouting_even_of_directions_with_long_queri
     forms = fold(AttentionWeights.from_checkpoint(base, 1))
     _, _, strong = np.linalg.svd(forms.A.double().numpy().reshape(-1, D))
     chosen = Directions(tuple("abcd"), strong[:N], None, None, "strongest query directions")
-    comparison = _compared(base, noise=0.01, directions=chosen, distances=(0,), seed=seed)
-    assert _claim(comparison, "Random noise changed how some").verdict == "undecided"
-    assert _claim(comparison, "Random noise changed these").verdict == "undecided"
+    subject = _asked(base, perturb=0.01, directions=chosen, distances=(0,), seed=seed)
+    assert _claim(subject, "Random noise changed how some").verdict == "undecided"
+    assert _claim(subject, "Random noise changed these").verdict == "undecided"
     # the same rate held against unrelated directions alone would be taken for a finding
+    comparison = subject.ask(compared)
     rates = comparison.scores.main.qk.rate_by_set(0.05)
     assert rates[0] > 1.5 * rates[1:].mean()
     assert comparison.scores.turned is not None
@@ -172,7 +178,7 @@ def test_noise_on_all_weights_is_no_rerouting_even_of_directions_with_long_queri
 
 
 def test_one_model_leaves_questions_about_tuning_open(base):
-    made = claims_of(_compared(base))
+    made = _claims(_asked(base))
     opened = judged([c for c in made if c.question == change.CHANGED])
     assert [c.verdict for c in opened] == ["not testable here"] * 2 + ["described"]
     assert all("--instruct" in c.reason for c in opened)
@@ -184,10 +190,10 @@ def test_one_model_leaves_questions_about_tuning_open(base):
 def test_unrelated_directions_hold_the_rate_and_match_nothing(base):
     rows = np.random.default_rng(8).standard_normal((N, D))
     noise = Directions(tuple("abcd"), rows, None, None, "noise")
-    comparison = _compared(base, directions=noise)
-    assert 4 < (_claim(comparison, "How often unrelated directions").estimate or 0) < 6
+    subject = _asked(base, directions=noise)
+    assert 4 < (_claim(subject, "How often unrelated directions").estimate or 0) < 6
     for start in ("Some heads match a direction", "Some heads match one"):
-        assert _claim(comparison, start).verdict == "undecided"
+        assert _claim(subject, start).verdict == "undecided"
 
 
 class _Planted:
@@ -196,6 +202,7 @@ class _Planted:
 
     positions = tuple(f"t{n}" for n in range(PER_TEXT))
     plan = SimpleNamespace(n_samples=len(TEXTS))
+    source: dict[str, str] = {}
 
     def __init__(self, base: Path):
         self.base = base
@@ -212,12 +219,12 @@ class _Planted:
 
 def test_residuals_need_their_covariance(base):
     """Held-out residuals keep the covariance null's rate and break the isotropic one's."""
-    read = Residuals(cast(Store, _Planted(base)))
-    deviations = Deviations.of(read.rows(1))
+    store = cast(Store, _Planted(base))
+    deviations = Deviations.of(store.read(resid_pre(1)).astype(np.float64))
     assert np.abs(deviations.fitted.mean(axis=0)).max() < 1e-12
     assert len(deviations.fitted) == 2 * PER_TEXT * len(TEXTS) // 2
     assert len(deviations.held_out) == len(TEXTS) // 2
-    scores = _compared(base, residuals=read).scores
+    scores = _asked(base, residuals=store).ask(compared).scores
     assert scores.isotropic is not None
     # 276 pairs of texts; lengths of residuals vary, which a Gaussian's do otherwise
     assert 0.035 < scores.base.qk.unrelated.rate < 0.065
@@ -372,6 +379,7 @@ def test_one_model_is_asked_of_its_own_components(alone):
     run = Run.open(alone.parent)
     written = load_directions(run.path / "directions.safetensors")
     assert written.names == ("PC1", "PC2", "PC3", "PC4") and written.block == 1
+    assert run.results()["directions-1"] == list(written.names)
     table = run.table("affinity-1")
     assert set(table.kind) == {"QK", "VO"} and set(table.pair) == {"self", "cross"}
     steps = len(DISTANCES) + 1
@@ -475,6 +483,7 @@ def test_a_store_that_lacks_a_block_is_refused(common, root):
     (store,) = (path for path in (root / "stores").iterdir() if path.is_dir())
     report = _run(Config(**common, residuals=store, blocks=(0,)))
     assert Run.open(report.parent).manifest["recorded"]["residuals"]
+    common = common | {"runs": root / "refused"}
     with pytest.raises(ValueError, match="there is no manifest.json"):
         _run(Config(**common, residuals=root))
     wide = checkpoint("llama", root / "wide", hidden_size=48)
@@ -483,6 +492,7 @@ def test_a_store_that_lacks_a_block_is_refused(common, root):
     deep = checkpoint("llama", root / "deep", num_hidden_layers=4)
     with pytest.raises(ValueError, match="holds no 'blocks.2.hook_resid_pre'"):
         _run(Config(**common | {"base": str(deep)}, residuals=store))
+    assert not (root / "refused").exists()
 
 
 def test_a_plan_foresees_the_store_and_what_is_read(common, alone, vectors, root):

@@ -66,6 +66,11 @@ class Config(RunConfig):
             raise ValueError("null = isotropic makes no use of residuals; leave one of them out")
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether the base is run over the study's texts, for directions or the null."""
+        return self.residuals is None and (self.vectors is None or self.null == "covariance")
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What to call the model, or the two."""
         base = _label(self.base)

@@ -18,17 +18,16 @@ SECOND = "a second model: --instruct (or --perturb, for a control)"
 def changed(subject: Subject, checkpoints: Checkpoints) -> Part:
     """What is different in the second model?"""
     comparison = subject.ask(compared)
-    return Part(claims=claims(comparison), sections=_sections(comparison), words=_words(comparison))
-
-
-def claims(comparison: ModelComparison) -> list[Claim]:
-    """Whether some head was changed, whether many were, and how much logits grew."""
-    return [_rerouted(comparison), _broadly(comparison), _growth(comparison)]
+    return Part(
+        claims=[_rerouted(comparison), _broadly(comparison), _growth(comparison)],
+        sections=_sections(comparison),
+        words=_words(comparison),
+    )
 
 
 def _words(comparison: ModelComparison) -> list[str]:
     """What is known of the change before any claim."""
-    other = comparison.other
+    other = comparison.asked.other
     if other is None:
         return []
     grown = np.nanmedian(comparison.scores.growth())
@@ -40,7 +39,7 @@ def _words(comparison: ModelComparison) -> list[str]:
     if other.noise is None:
         return [spread]
     control = (
-        f"The second model is {comparison.base.label} itself with Gaussian noise of "
+        f"The second model is {comparison.asked.base.label} itself with Gaussian noise of "
         f"{100 * other.noise:g} % on its attention weights. Nothing is routed anew in "
         "it: this run is a control, and what it supports about a change is a false alarm."
     )
@@ -50,7 +49,7 @@ def _words(comparison: ModelComparison) -> list[str]:
 def _sections(comparison: ModelComparison) -> list[Section]:
     """Growth of logits, and the earlier notebook's scores."""
     made = []
-    if comparison.other is not None:
+    if comparison.asked.other is not None:
         made.append(Section("Weight growth apart from routing", [_growth_map(comparison)]))
     if comparison.notebook is not None:
         made.append(
@@ -75,7 +74,7 @@ def _rerouted(comparison: ModelComparison) -> Claim:
         "unrelated ones and than the same change turned at random would."
     )
     if comparison.scores.turned is None:
-        return _untestable(comparison, statement)
+        return _untestable(statement)
     scores, turned = comparison.scores.main.qk, comparison.scores.turned
     best, strength = scores.strongest()[0], scores.strength_by_set()
     sets, turns = len(strength) - 1, len(turned.largest) - 1
@@ -109,7 +108,7 @@ def _broadly(comparison: ModelComparison) -> Claim:
         "unrelated ones, and than the same change turned at random would."
     )
     if comparison.scores.turned is None:
-        return _untestable(comparison, statement)
+        return _untestable(statement)
     scores, turned = comparison.scores.main.qk, comparison.scores.turned
     rates, turned_rates = scores.rate_by_set(LEVEL), turned.rates()
     sets, turns = len(rates) - 1, len(turned_rates) - 1
@@ -131,7 +130,7 @@ def _broadly(comparison: ModelComparison) -> Claim:
     )
 
 
-def _untestable(comparison: ModelComparison, statement: str) -> Claim:
+def _untestable(statement: str) -> Claim:
     return finding(
         CHANGED,
         statement,
@@ -145,7 +144,7 @@ def _growth(comparison: ModelComparison) -> Claim:
     statement = (
         f"How much wider {comparison.change.lower()} made logits of unrelated vectors spread."
     )
-    if comparison.other is None:
+    if comparison.asked.other is None:
         return description(CHANGED, statement, needs=SECOND)
     ratio = comparison.scores.growth()
     low, high = np.nanquantile(ratio, [0.05, 0.95])

@@ -9,22 +9,21 @@ et al. 2023, "attention sinks").
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from transformers import PreTrainedTokenizerFast
 
+from interp.affinity import Distance
 from interp.directions import Directions, load_directions
-from interp.extract import Stores
 from interp.files import as_json
 from interp.model import checkpoint_directory, load, resid_pre
 from interp.positions import Sample
 from interp.store import Store
-from interp.study import GIGA, Needs, free_disk, free_memory
+from interp.study import GIGA, Needs, Subject, free_disk, free_memory
 from interp.weights import ModelWeights
 
 PER_TEXT = 16
@@ -34,50 +33,115 @@ TEXTS = tuple(Path(__file__).with_name("texts.txt").read_text(encoding="utf-8").
 
 
 @dataclass(frozen=True)
-class Residuals:
-    """Residuals at single tokens before every block."""
+class Checkpoints:
+    """What is asked: one model or two, by their files, and which directions, blocks and heads."""
 
-    store: Store
-    """Activations [text, token, d] under blocks.l.hook_resid_pre for every block l."""
+    base: ModelWeights
+    """The model, or the first of two."""
+    other: ModelWeights | None
+    """What it is compared with: a tuned model, noise, or nothing."""
+    directions: Directions | None
+    """Those of a file; None for principal components of the base model's residuals."""
+    residuals: Store | None
+    """Residuals [text, token, d] before every block, where a store of them is named."""
+    source: int
+    """Block whose residuals give the components."""
+    blocks: tuple[int, ...]
+    """Blocks to read, rising."""
+    averaged: tuple[int, ...]
+    """Blocks that effects by direction are averaged over."""
+    head: tuple[int, int] | None
+    """Block and head of the pair heatmap; None for the one with the least p."""
+    distances: tuple[Distance, ...]
+    """Key position less query position; several together are averaged."""
 
-    @classmethod
-    def read(cls, directory: Path, *, device: str | None, stores: Stores) -> "Residuals":
-        """Run the model once over the texts, into a store that a later run finds again."""
-        model = load(directory, device=device)
-        hooks = [resid_pre(block) for block in range(model.cfg.n_layers)]
-        texts = samples(model.tokenizer)
-        return cls(stores.extract("attention_affinity", model, texts, hooks=hooks))
+    @property
+    def fingerprints(self) -> dict[str, dict[str, Any] | None]:
+        """What tells the models from others, by side."""
+        other = None if self.other is None else self.other.fingerprint()
+        return {"base": self.base.fingerprint(), "instruct": other}
 
-    @classmethod
-    def open(cls, path: str | Path, *, blocks: int, width: int) -> "Residuals":
-        """Residuals of a store that `interp.extract` made. Raises ValueError for one that lacks a
-        block's residuals or holds vectors of another width."""
-        store = Store.open(path)
-        for block in range(blocks):
-            shape = store.plan.hooks.get(resid_pre(block))
-            if shape is None:
-                raise ValueError(
-                    f"{path} holds no {resid_pre(block)!r}; the null of each block needs the "
-                    f"residuals before it. There are {', '.join(store.hooks)}"
-                )
-            if tuple(shape) != (width,):
-                raise ValueError(
-                    f"{path} holds {list(shape)} under {resid_pre(block)}, not [{width}]"
-                )
-        return cls(store)
+    def fingerprint(self) -> str:
+        """SHA-256 of both models' fingerprints and of the directions that were given."""
+        vectors = b"" if self.directions is None else self.directions.vectors.tobytes()
+        return hashlib.sha256(as_json(self.fingerprints).encode() + vectors).hexdigest()
 
-    def rows(self, block: int) -> Float[np.ndarray, "texts tokens d"]:
-        """Residuals before a block."""
-        return self.store.read(resid_pre(block)).astype(np.float64)
+    def describe(self) -> str:
+        """How many blocks and directions are asked about."""
+        of = "components" if self.directions is None else f"{len(self.directions)} directions"
+        return f"{of} in {len(self.blocks)} blocks"
+
+    def needs(self, config: Any) -> Needs:
+        """What a run would read, hold and store: two blocks' weights, and the whole base model
+        where it reads texts."""
+        rows = {}
+        for model in (self.base, self.other):
+            if model is None or model.noise is not None:
+                continue
+            size, runs = model.size, config.reads_texts and model is self.base
+            by_block = 4 * len(TEXTS) * PER_TEXT * model.width * runs
+            two_blocks = 2 * size.bytes_needed / model.blocks
+            rows[model.label] = {
+                "blocks": model.blocks,
+                "width": model.width,
+                "read": (size.bytes_total if runs else size.bytes_needed) / GIGA,
+                "weights": (size.bytes_total if runs else two_blocks) / GIGA,
+                "held": by_block / GIGA,
+                "stored": by_block * model.blocks / GIGA,
+            }
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        return Needs(table, free_memory(config.device), free_disk(str(config.store)))
+
+    @property
+    def title(self) -> str:
+        """The report's title; a control run says so."""
+        question = "Which directions attend to which"
+        if self.other is None:
+            return f"{question}?"
+        if self.other.noise is not None:
+            return f"Control: {question.lower()}, and what does noise change?"
+        return f"{question}, and what did tuning change?"
 
 
-def needed(config: Any, base: ModelWeights) -> Residuals | None:
-    """Residuals for the directions or the null; None where neither asks for them."""
-    if config.residuals is not None:
-        return Residuals.open(config.residuals, blocks=base.blocks, width=base.width)
-    if config.vectors is not None and config.null != "covariance":
-        return None
-    return Residuals.read(base.directory, device=config.device, stores=Stores.of(config))
+def checkpoints(config: Any) -> Checkpoints:
+    """All that can be refused before long work.
+
+    Raises:
+        ValueError: a model that cannot be read, models of two shapes, directions of another width,
+            a store that lacks a block's residuals, or a block or head that there is not.
+    """
+    base, other = _opened(config, "base", config.labels[0]), None
+    if config.perturb is not None:
+        other = base.with_noise(config.perturb, seed=config.seed)
+    elif config.instruct is not None:
+        other = _opened(config, "instruct", config.labels[1])
+        other.require_shape_of(base)
+    blocks = _blocks(base, config.blocks)
+    source = base.blocks // 2 if config.source_block is None else config.source_block
+    _blocks(base, (source,))
+    average = [list(range(min(config.distances), 1))] if config.average else []
+    return Checkpoints(
+        base=base,
+        other=other,
+        directions=_given_directions(config, base),
+        residuals=_given_residuals(config, base),
+        source=source,
+        blocks=blocks,
+        averaged=_averaged(blocks, config.averaged),
+        head=_head(base, blocks, config.head),
+        distances=(*config.distances, *average),
+    )
+
+
+def needed_residuals(subject: Subject, checkpoints: Checkpoints) -> Store | None:
+    """Residuals for the directions or the null, where either asks for them: those that were given,
+    or those of the texts, kept in a store that a later run finds again."""
+    config = subject.config
+    if not config.reads_texts:
+        return checkpoints.residuals
+    model = load(checkpoints.base.directory, device=config.device)
+    hooks = [resid_pre(block) for block in range(model.cfg.n_layers)]
+    return subject.stores.extract(subject.run.study, model, samples(model.tokenizer), hooks=hooks)
 
 
 def samples(tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
@@ -99,102 +163,10 @@ def samples(tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
     return spanned
 
 
-@dataclass(frozen=True)
-class Checkpoints:
-    """What is asked: one model or two, by their files, and which directions, blocks and heads."""
-
-    base: ModelWeights
-    """The model, or the first of two."""
-    other: ModelWeights | None
-    """What it is compared with: a tuned model, noise, or nothing."""
-    directions: Directions | None
-    """Those of a file; None for principal components of the base model's residuals."""
-    source: int
-    """Block whose residuals give the components."""
-    blocks: tuple[int, ...]
-    """Blocks to read, rising."""
-    averaged: tuple[int, ...]
-    """Blocks that effects by direction are averaged over."""
-    head: tuple[int, int] | None
-    """Block and head of the pair heatmap; None for the one with the least p."""
-
-    @property
-    def fingerprints(self) -> dict[str, dict[str, Any] | None]:
-        """What tells the models from others, by side."""
-        return {
-            "base": self.base.fingerprint(),
-            "instruct": None if self.other is None else self.other.fingerprint(),
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 of both models' fingerprints and of the directions that were given."""
-        vectors = b"" if self.directions is None else self.directions.vectors.tobytes()
-        return hashlib.sha256(as_json(self.fingerprints).encode() + vectors).hexdigest()
-
-    def describe(self) -> str:
-        """How many blocks and directions are asked about."""
-        of = "components" if self.directions is None else f"{len(self.directions)} directions"
-        return f"{of} in {len(self.blocks)} blocks"
-
-    def needs(self, config: Any) -> Needs:
-        """What a run would read, hold and store: two blocks' weights, and the whole base model
-        where it reads texts."""
-        runs = config.residuals is None and (config.vectors is None or config.null == "covariance")
-        rows = {}
-        for model in (self.base, self.other):
-            if model is None or model.noise is not None:
-                continue
-            size, whole = model.size, runs and model is self.base
-            vectors = len(TEXTS) * PER_TEXT * model.blocks if whole else 0
-            rows[model.label] = {
-                "blocks": model.blocks,
-                "width": model.width,
-                "read": (size.bytes_total if whole else size.bytes_needed) / GIGA,
-                "weights": (size.bytes_total if whole else 2 * size.bytes_needed / model.blocks)
-                / GIGA,
-                "held": 4 * vectors * model.width / max(1, model.blocks) / GIGA,
-                "stored": 4 * vectors * model.width / GIGA,
-            }
-        table = pd.DataFrame.from_dict(rows, orient="index")
-        return Needs(table, free_memory(config.device), free_disk(str(config.store)))
-
-    @property
-    def title(self) -> str:
-        """The report's title; a control run says so."""
-        question = "Which directions attend to which"
-        if self.other is None:
-            return f"{question}?"
-        if self.other.noise is not None:
-            return f"Control: {question.lower()}, and what does noise change?"
-        return f"{question}, and what did tuning change?"
-
-
-def checkpoints(config: Any) -> Checkpoints:
-    """All that can be refused before long work.
-
-    Raises:
-        ValueError: a model that cannot be read, models of two shapes, directions of another width,
-            or a block or head that there is not.
-    """
-    base = ModelWeights.open(_directory(config, "base"), label=config.labels[0])
-    other = None
-    if config.perturb is not None:
-        other = replace(base.with_noise(config.perturb, seed=config.seed), label=config.labels[1])
-    elif config.instruct is not None:
-        other = ModelWeights.open(_directory(config, "instruct"), label=config.labels[1])
-        other.require_shape_of(base)
-    blocks = _blocks(base, config.blocks)
-    averaged = _averaged(blocks, config.averaged)
-    head = _head(base, blocks, config.head)
-    source = base.blocks // 2 if config.source_block is None else config.source_block
-    _blocks(base, (source,))
-    directions = _given_directions(config, base)
-    return Checkpoints(base, other, directions, source, blocks, averaged, head)
-
-
-def _directory(config: Any, side: str) -> Path:
+def _opened(config: Any, side: str, label: str) -> ModelWeights:
     revision = getattr(config, f"{side}_revision")
-    return checkpoint_directory(getattr(config, side), revision=revision)
+    directory = checkpoint_directory(getattr(config, side), revision=revision)
+    return ModelWeights.open(directory, label=label)
 
 
 def _given_directions(config: Any, base: ModelWeights) -> Directions | None:
@@ -202,14 +174,33 @@ def _given_directions(config: Any, base: ModelWeights) -> Directions | None:
     if config.vectors is None:
         return None
     directions = load_directions(config.vectors, block=config.source_block)
-    directions = directions.first(config.components)
     width = directions.vectors.shape[1]
     if width != base.width:
         raise ValueError(
             f"{config.vectors} holds directions of width {width}; the residual stream of "
             f"{base.label} has {base.width}"
         )
-    return directions
+    return directions.first(config.components)
+
+
+def _given_residuals(config: Any, base: ModelWeights) -> Store | None:
+    """A store that `interp.extract` made; None where none is named."""
+    if config.residuals is None:
+        return None
+    store = Store.open(config.residuals)
+    for block in range(base.blocks):
+        shape = store.plan.hooks.get(resid_pre(block))
+        if shape is None:
+            raise ValueError(
+                f"{config.residuals} holds no {resid_pre(block)!r}; the null of each block needs "
+                f"the residuals before it. There are {', '.join(store.hooks)}"
+            )
+        if tuple(shape) != (base.width,):
+            raise ValueError(
+                f"{config.residuals} holds {list(shape)} under {resid_pre(block)}, not "
+                f"[{base.width}]"
+            )
+    return store
 
 
 def _blocks(base: ModelWeights, named: tuple[int, ...]) -> tuple[int, ...]:

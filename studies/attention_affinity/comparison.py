@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from interp.affinity import Comparison, Distance, Kind, Survey, compare
-from interp.affinity.notebook import head_averaged
+from interp.affinity import Comparison, Kind, Survey, compare
+from interp.affinity.notebook import head_averaged_table
 from interp.directions import Directions, principal_components, save_directions
+from interp.model import resid_pre
 from interp.report import Block, Table
+from interp.store import Store
 from interp.study import Subject
-from interp.weights import AttentionWeights, ModelWeights
-from studies.attention_affinity.checkpoints import Checkpoints, Residuals, needed
+from studies.attention_affinity.checkpoints import Checkpoints, needed_residuals
 
 Side = Literal["base", "instruct", "difference"]
 KINDS: tuple[Kind, ...] = ("QK", "VO")
@@ -31,17 +33,13 @@ KINDS: tuple[Kind, ...] = ("QK", "VO")
 class ModelComparison:
     """What every head of a model, or of two, does with the directions."""
 
-    base: ModelWeights
-    """The model, or the first of two."""
-    other: ModelWeights | None
-    """What it is compared with."""
+    asked: Checkpoints
+    """The models, and their blocks."""
     directions: Directions
     """What was asked of every head."""
-    averaged: tuple[int, ...]
-    """Blocks that effects by direction are averaged over."""
     scores: Comparison
     """Scores of each model and of the difference."""
-    residuals: Residuals | None
+    residuals: Store | None
     """What the null is made of; None for the isotropic one."""
     windows: tuple[int | None, ...]
     """How many positions a query of each block sees; None for all."""
@@ -61,17 +59,12 @@ class ModelComparison:
     @property
     def main(self) -> Side:
         """The side that the question is about: the difference, or the only one."""
-        return "base" if self.other is None else "difference"
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Blocks that were read."""
-        return self.scores.base.qk.blocks
+        return "base" if self.asked.other is None else "difference"
 
     @property
     def block_labels(self) -> list[str]:
         """Blocks as figures name them."""
-        return [str(block) for block in self.blocks]
+        return [str(block) for block in self.asked.blocks]
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -81,17 +74,18 @@ class ModelComparison:
     @property
     def change(self) -> str:
         """What made the second model of the first."""
-        return "Random noise" if self.other and self.other.noise is not None else "Tuning"
+        other = self.asked.other
+        return "Random noise" if other and other.noise is not None else "Tuning"
 
     def name(self, side: Side) -> str:
         """What to call a side in a legend."""
-        other = "" if self.other is None else self.other.label
-        return {"base": self.base.label, "instruct": other}.get(side, "difference")
+        other = "" if self.asked.other is None else self.asked.other.label
+        return {"base": self.asked.base.label, "instruct": other}.get(side, "difference")
 
     def title(self, side: Side) -> str:
         """What to call a side in a title."""
-        if side == "difference" and self.other is not None:
-            return f"{self.other.label} less {self.base.label}"
+        if side == "difference":
+            return f"{self.name('instruct')} less {self.asked.base.label}"
         return self.name(side)
 
     @cached_property
@@ -102,99 +96,52 @@ class ModelComparison:
         the average over distances and about VO, which has no distance.
         """
         table = self.scores.table(other="instruct")
-        group = self.base.heads // self.base.kv_heads
+        group = self.asked.base.heads // self.asked.base.kv_heads
         return table.assign(kv_head=table["head"] // group)
 
 
 def compared(subject: Subject, checkpoints: Checkpoints) -> ModelComparison:
     """Every block of the models, compared; the directions are kept in the run directory."""
-    config, base = subject.config, checkpoints.base
+    config, base, other = subject.config, checkpoints.base, checkpoints.other
     for side, fingerprint in checkpoints.fingerprints.items():
         subject.record(side, fingerprint)
-    # residuals before every block, and components of them where no directions are given
-    residuals, directions = needed(config, base), checkpoints.directions
+    residuals, directions = needed_residuals(subject, checkpoints), checkpoints.directions
+    subject.record("residuals", None if residuals is None else residuals.source)
     if directions is None:
-        assert residuals is not None
-        rows = residuals.rows(checkpoints.source).reshape(-1, base.width)
-        directions = principal_components(rows, config.components, block=checkpoints.source)
+        assert residuals is not None  # they are read where no directions are given
+        stream = residuals.read(resid_pre(checkpoints.source)).reshape(-1, base.width)
+        directions = principal_components(stream, config.components, block=checkpoints.source)
     save_directions(subject.run.path / "directions.safetensors", directions)
-    average = [list(range(min(config.distances), 1))] if config.average else []
-    comparison = compare_models(
-        base,
-        checkpoints.other,
-        directions,
-        None if config.null == "isotropic" else residuals,
-        blocks=checkpoints.blocks,
-        averaged=checkpoints.averaged,
-        distances=[*config.distances, *average],
-        notebook=config.peer_compat,
-        seed=config.seed,
-    )
-    subject.record("directions", directions.names)
-    subject.record("residuals", None if residuals is None else residuals.store.source)
-    subject.record("bytes read", comparison.bytes_read)
-    return comparison
-
-
-def compare_models(
-    base: ModelWeights,
-    other: ModelWeights | None,
-    directions: Directions,
-    residuals: Residuals | None,
-    *,
-    blocks: Sequence[int],
-    averaged: Sequence[int],
-    distances: Sequence[Distance],
-    notebook: bool = False,
-    seed: int,
-) -> ModelComparison:
-    """Compare every block; residuals give the covariance null and the unrelated directions."""
-    X = torch.from_numpy(directions.vectors)
-    options = {"distances": distances, "names": directions.names, "seed": seed}
+    null = None if config.null == "isotropic" else residuals
+    X, names = torch.from_numpy(directions.vectors), directions.names
+    options = {"distances": checkpoints.distances, "names": names, "seed": config.seed}
     parts, windows, frames, bytes_read = [], [], [], 0
-    for block in tqdm(blocks, desc="blocks", unit="block", file=sys.stderr):
+    for block in tqdm(checkpoints.blocks, desc="blocks", unit="block", file=sys.stderr):
         before = base.attention(block)
         after = None if other is None else other.attention(block)
-        rows = None if residuals is None else residuals.rows(block)
+        rows = None if null is None else null.read(resid_pre(block)).astype(np.float64)
         parts.append(compare(before, after, X, residuals=rows, **options))
         windows.append(before.window)
         bytes_read += before.bytes_read + (0 if after is None else after.bytes_read)
-        if notebook:
-            frames.append(_notebook(before, after, directions, seed))
+        if config.peer_compat:
+            sides = {"base": before} | ({} if after is None else {"instruct": after})
+            frames.append(head_averaged_table(sides, X, names=names, seed=config.seed))
+    subject.record("bytes read", bytes_read)
     return ModelComparison(
-        base=base,
-        other=other,
+        asked=checkpoints,
         directions=directions,
-        averaged=tuple(averaged),
         scores=Comparison.joined(parts),
-        residuals=residuals,
+        residuals=null,
         windows=tuple(windows),
         notebook=pd.concat(frames, ignore_index=True) if frames else None,
         bytes_read=bytes_read,
     )
 
 
-def _notebook(
-    base: AttentionWeights, other: AttentionWeights | None, directions: Directions, seed: int
-) -> pd.DataFrame:
-    """The earlier notebook's numbers of a block, and their difference for two models."""
-    X, table = torch.from_numpy(directions.vectors), pd.DataFrame()
-    for number, (side, weights) in enumerate({"base": base, "instruct": other}.items()):
-        if weights is not None:
-            # as in that notebook, every block and model gets random vectors of its own
-            drawn = seed * 100_003 + 2 * base.block + number
-            scores = head_averaged(weights, X, X, seed=drawn).table(directions.names)
-            scores = scores.rename(columns={"raw": f"{side}_raw", "z": f"{side}_z"})
-            table = scores if table.empty else table.join(scores.iloc[:, -2:])
-    if other is not None:
-        table["difference_z"] = table["instruct_z"] - table["base_z"]
-    return table.assign(block=base.block)
-
-
 def method(subjects: Sequence[Subject], checkpoints: Checkpoints) -> list[Block]:
     """What was done, in words and numbers."""
     comparison = subjects[0].ask(compared)
-    directions, other = comparison.directions, comparison.other
+    directions, other = comparison.directions, checkpoints.other
     body: list[Block] = []
     if other is not None and other.noise is not None:
         body.append(
@@ -204,10 +151,10 @@ def method(subjects: Sequence[Subject], checkpoints: Checkpoints) -> list[Block]
     return [
         *body,
         f"{len(directions)} directions, {directions.note}, go through every head of "
-        f"{len(comparison.blocks)} blocks without running the model: as query and key at distances "
-        f"{', '.join(comparison.scores.base.qk.labels)} (logit, with norm, rotation, query and key "
-        "norm and biases as the model has them), and as what is attended to and what is written "
-        f"(cosine). {len(comparison.table):,} rows are in affinity-1.parquet.",
+        f"{len(checkpoints.blocks)} blocks without running the model: as query and key at "
+        f"distances {', '.join(comparison.scores.base.qk.labels)} (logit, with norm, rotation, "
+        "query and key norm and biases as the model has them), and as what is attended to and what "
+        f"is written (cosine). {len(comparison.table):,} rows are in affinity-1.parquet.",
         _null(comparison),
         "Beside them go 96 unrelated directions, dealt into 200 sets of as many as there are named "
         "ones. Cells of one run are not independent (they share directions, and their blocks feed "
@@ -224,11 +171,11 @@ def _null(comparison: ModelComparison) -> str:
             "are not: against it many unrelated pairs of real residuals look significant. Give "
             "--residuals or --null covariance for the other one."
         )
-    held_out = residuals.store.plan.n_samples // 2
-    fitted = residuals.store.plan.n_samples - held_out
+    held_out = residuals.plan.n_samples // 2
+    fitted = residuals.plan.n_samples - held_out
     return (
         f"Null: the covariance of residuals before each block in {fitted} texts, "
-        f"{len(residuals.store.positions)} tokens each, of {comparison.base.label}, as deviations "
+        f"{len(residuals.positions)} tokens each, of {comparison.asked.base.label}, as deviations "
         "from their mean with both signs (a direction has no mean of its own). Unrelated "
         f"directions are such deviations in {held_out} other texts. For what is written, the null "
         "is the cosine with such deviations, and for self pairs that of each deviation with what "
@@ -237,18 +184,16 @@ def _null(comparison: ModelComparison) -> str:
 
 
 def _files(comparison: ModelComparison) -> Table:
-    models = {"base": comparison.base, "instruct": comparison.other}
+    asked = comparison.asked
     rows = [
         {
             "": side,
             "model": model.label,
-            "blocks": model.blocks,
-            "heads": model.heads,
-            "key-value heads": model.kv_heads,
+            **model.shape,
             "MB of attention and norms": model.size.bytes_needed / 1e6,
             "MB in all": model.size.bytes_total / 1e6,
         }
-        for side, model in models.items()
+        for side, model in (("base", asked.base), ("instruct", asked.other))
         if model is not None
     ]
     return Table(

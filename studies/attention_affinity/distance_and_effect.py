@@ -1,7 +1,5 @@
 """Does distance matter, and which direction is it about?"""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from interp.affinity import Kind
@@ -24,7 +22,7 @@ def distance(subject: Subject, checkpoints: Checkpoints) -> Part:
     """Does distance matter?"""
     comparison = subject.ask(compared)
     section = Section("Affinity against distance", _distances(comparison))
-    return Part(claims=[distance_claim(comparison)], sections=[section])
+    return Part(claims=[_distance_claim(comparison)], sections=[section])
 
 
 def effect(subject: Subject, checkpoints: Checkpoints) -> Part:
@@ -35,33 +33,32 @@ def effect(subject: Subject, checkpoints: Checkpoints) -> Part:
         Section("Through the blocks: logits (QK)", _through_blocks(comparison, "QK")),
         Section("Through the blocks: what is written (VO)", _through_blocks(comparison, "VO")),
     ]
-    return Part(claims=[effect_claim(comparison)], sections=sections)
+    return Part(claims=[_effect_claim(comparison)], sections=sections)
 
 
-def distance_claim(comparison: ModelComparison) -> Claim:
+def _distance_claim(comparison: ModelComparison) -> Claim:
     """How alike a head ranks pairs of directions at two distances."""
-    at, alike = _compared(comparison), _correlation(comparison)
-    steps = [comparison.steps[index] for index in at or ()]
+    alike, ends = _correlation(comparison), " and ".join(map(str, _ends(comparison)))
     worst = ""
     if alike is not None:
         by_block = np.nanmedian(alike, axis=1)
         least = int(np.nanargmin(by_block))
-        worst = f"{by_block[least]:.2f} in block {comparison.blocks[least]}"
+        worst = f"{by_block[least]:.2f} in block {comparison.asked.blocks[least]}"
     return description(
         DISTANCE,
         "How alike a head ranks these pairs at two distances.",
         estimate=None if alike is None else np.nanmedian(alike),
-        unit=f"correlation of logits at distances {' and '.join(map(str, steps))}, median head",
+        unit=f"correlation of logits at distances {ends}, median head",
         null="1, where the distance plays no part (exactly so without rotary embedding)",
         controls={"least median of a block": worst} if worst else {},
         needs="two distances apart" if alike is None else "",
     )
 
 
-def effect_claim(comparison: ModelComparison) -> Claim:
+def _effect_claim(comparison: ModelComparison) -> Claim:
     """The effect on the direction that explains most variance."""
     leading, names = comparison.directions.leading(), comparison.directions.names
-    averaged, survey = comparison.averaged, comparison.scores.main
+    averaged, survey = comparison.asked.averaged, comparison.scores.main
     effect, flow = (survey.of(kind).effect(averaged) for kind in KINDS)
     top = int(effect.mean.argmax())
     at = top if leading is None else leading
@@ -82,22 +79,19 @@ def effect_claim(comparison: ModelComparison) -> Claim:
     )
 
 
-def _compared(comparison: ModelComparison) -> tuple[int, int] | None:
-    """Index of two distances to compare: 0 and -16, or else the nearest and the farthest."""
+def _ends(comparison: ModelComparison) -> list[int]:
+    """Two distances to compare: 0 and -16, or else the nearest and the farthest; none of one."""
     steps = comparison.steps
-    if len(steps) < 2:
-        return None
-    near, far = max(steps), -16 if -16 in steps else min(steps)
-    return steps.index(near), steps.index(far)
+    return [max(steps), -16 if -16 in steps else min(steps)] if len(steps) > 1 else []
 
 
 def _correlation(comparison: ModelComparison) -> np.ndarray | None:
     """Correlation, by block and head of the base model, of cross pairs' logits at two distances.
     None with one distance, or fewer than three cross pairs."""
-    at = _compared(comparison)
-    if at is None or len(comparison.directions) < 3:
+    ends = _ends(comparison)
+    if not ends or len(comparison.directions) < 3:
         return None
-    return comparison.scores.base.qk.correlation(*at)
+    return comparison.scores.base.qk.correlation(*map(comparison.steps.index, ends))
 
 
 def _distances(comparison: ModelComparison) -> list[Block]:
@@ -126,13 +120,12 @@ def _distances(comparison: ModelComparison) -> list[Block]:
 
 
 def _alike(comparison: ModelComparison, correlation: np.ndarray) -> Figure:
-    at = _compared(comparison) or ()
     low, median, high = np.nanquantile(correlation, [0.1, 0.5, 0.9], axis=1)
     figure = lines(
         {"median head": median, "10 % of heads below": low, "90 % below": high},
         comparison.block_labels,
         title="Correlation of cross pairs' logits at distances "
-        f"{' and '.join(str(comparison.steps[index]) for index in at)}, {comparison.base.label}",
+        f"{' and '.join(map(str, _ends(comparison)))}, {comparison.asked.base.label}",
         x_title="block",
         y_title="correlation",
         references={"no part of distance": 1},
@@ -143,7 +136,7 @@ def _alike(comparison: ModelComparison, correlation: np.ndarray) -> Figure:
 
 
 def _effect(comparison: ModelComparison, kind: Kind) -> Figure:
-    averaged, surveys = comparison.averaged, comparison.surveys
+    averaged, surveys = comparison.asked.averaged, comparison.surveys
     main = comparison.scores.main.of(kind).effect(averaged)
     figure = lines(
         {comparison.name(side): surveys[side].of(kind).effect(averaged).mean for side in surveys},
@@ -165,8 +158,8 @@ def _effect(comparison: ModelComparison, kind: Kind) -> Figure:
     )
 
 
-def _span(averaged: Sequence[int]) -> str:
-    run = tuple(averaged) == tuple(range(averaged[0], averaged[-1] + 1))
+def _span(averaged: tuple[int, ...]) -> str:
+    run = averaged == tuple(range(averaged[0], averaged[-1] + 1))
     if run and len(averaged) > 1:
         return f"{averaged[0]} to {averaged[-1]}"
     return ", ".join(map(str, averaged))
@@ -188,8 +181,8 @@ def _through_blocks(comparison: ModelComparison, kind: Kind) -> list[Block]:
                 y_title="mean z",
                 bands={"unrelated": band},
             )
-            if comparison.directions.block in comparison.blocks:
-                at = comparison.blocks.index(comparison.directions.block)
+            if comparison.directions.block in comparison.asked.blocks:
+                at = comparison.asked.blocks.index(comparison.directions.block)
                 figure.add_vline(x=at, line={"dash": "dash", "width": 1, "color": "#59636e"})
             figures.append(figure)
         if len(figures) > 1:  # base beside instruct, on one scale

@@ -23,7 +23,6 @@ STATEMENTS = {
     ("VO", "self"): "Some heads write a direction where they attend to it",
     ("VO", "cross"): "Some heads write one of the directions where they attend to another",
 }
-DIFFERENCE = "difference"
 SCORE = {"QK": "logit", "VO": "cosine"}
 PAIRS = {
     "QK": "How strongly the direction in the row attends to the one in the column, at the distance "
@@ -37,25 +36,26 @@ PAIRS = {
 
 def matching(subject: Subject, checkpoints: Checkpoints) -> Part:
     """Do heads respond to these directions, and would unrelated ones pass?"""
-    comparison = subject.ask(compared)
-    tables = {"affinity": comparison.table}
-    if comparison.notebook is not None:
-        tables["peer"] = comparison.notebook
+    comparison, head = subject.ask(compared), checkpoints.head
+    scores = comparison.scores
+    if head is None:
+        best = scores.main.qk.strongest()[0]
+        head = best.block, best.head
+    matches = [_matches(comparison, kind, pair) for kind in KINDS for pair in scores.base.qk.pairs]
+    maps = [_map(comparison, kind) for kind in KINDS]
+    pairs = [figure for kind in KINDS for figure in _pairs(comparison, kind, head)]
+    notebook = {} if comparison.notebook is None else {"peer": comparison.notebook}
     return Part(
-        claims=claims(comparison),
-        sections=_sections(comparison, checkpoints.head),
-        tables=tables,
+        claims=[_calibrated(comparison), *matches],
+        sections=[
+            Section("Which heads", [*maps, _strongest(comparison)]),
+            Section(f"Head {head[0]}.{head[1]}: which direction attends to which", pairs),
+            Section("Against the null", [_quantiles(comparison, kind) for kind in KINDS]),
+        ],
+        tables={"affinity": comparison.table} | notebook,
+        results={"directions": comparison.directions.names},
         words=_words(comparison),
     )
-
-
-def claims(comparison: ModelComparison) -> list[Claim]:
-    """How often unrelated directions pass, and whether heads match the named ones."""
-    pairs = comparison.scores.base.qk.pairs
-    return [
-        _calibrated(comparison),
-        *(_matches(comparison, kind, pair) for kind in KINDS for pair in pairs),
-    ]
 
 
 def _words(comparison: ModelComparison) -> list[str]:
@@ -78,23 +78,6 @@ def _words(comparison: ModelComparison) -> list[str]:
     return [*texts, *(_surviving(comparison, kind) for kind in KINDS)]
 
 
-def _sections(comparison: ModelComparison, head: tuple[int, int] | None) -> list[Section]:
-    """Maps, pairs of one head (block, head; by default the one with the least p), and quantiles."""
-    if head is None:
-        best = comparison.scores.main.qk.strongest()[0]
-        head = best.block, best.head
-    return [
-        Section(
-            "Which heads", [*(_map(comparison, kind) for kind in KINDS), _strongest(comparison)]
-        ),
-        Section(
-            f"Head {head[0]}.{head[1]}: which direction attends to which",
-            [figure for kind in KINDS for figure in _pairs(comparison, kind, head)],
-        ),
-        Section("Against the null", [_quantiles(comparison, kind) for kind in KINDS]),
-    ]
-
-
 def _calibrated(comparison: ModelComparison) -> Claim:
     scores = comparison.scores.base
     unrelated = scores.qk.unrelated
@@ -107,7 +90,7 @@ def _calibrated(comparison: ModelComparison) -> Claim:
         isotropic = comparison.scores.isotropic.unrelated
         controls["the same against the isotropic null (%)"] = 100 * isotropic.rate
         controls["... with p <= .001 (%)"] = 100 * isotropic.far_rate
-    if comparison.other is not None:
+    if comparison.asked.other is not None:
         controls["of the difference (%)"] = 100 * comparison.scores.main.qk.unrelated.rate
     return description(
         CALIBRATED,
@@ -123,7 +106,7 @@ def _calibrated(comparison: ModelComparison) -> Claim:
 
 
 def _matches(comparison: ModelComparison, kind: Kind, pair: Any) -> Claim:
-    scores, base = comparison.scores.base.of(kind), comparison.base
+    scores, base = comparison.scores.base.of(kind), comparison.asked.base
     survivors = scores.survivors(pair, LEVEL)
     sets = len(survivors.by_set)
     middle, high = np.quantile(survivors.by_set, [0.5, 0.95])
@@ -131,7 +114,7 @@ def _matches(comparison: ModelComparison, kind: Kind, pair: Any) -> Claim:
     design: dict[str, Any] = dict(
         estimate=survivors.count,
         unit=f"of {survivors.tested} cells, in {len(survivors.heads)} of "
-        f"{len(comparison.blocks) * base.heads} heads, at a false discovery rate of 5 %",
+        f"{len(comparison.asked.blocks) * base.heads} heads, at a false discovery rate of 5 %",
         null=f"{sets} sets of {len(scores.names)} unrelated directions: {middle:.0f} cells at the "
         f"median, {high:.0f} at 95 %; p {survivors.p:.2g}",
         controls={
@@ -163,8 +146,8 @@ def _surviving(comparison: ModelComparison, kind: Kind) -> str:
         survivors = scores.survivors(pair, LEVEL)
         parts.append(
             f"{survivors.count} of {survivors.tested} {pair} pairs survive correction in "
-            f"{comparison.base.label}, in {len(survivors.heads)} heads; of unrelated directions "
-            f"{np.median(survivors.by_set):.0f}"
+            f"{comparison.asked.base.label}, in {len(survivors.heads)} heads; of unrelated "
+            f"directions {np.median(survivors.by_set):.0f}"
         )
     return f"{kind}: {'. '.join(parts)}."
 
@@ -226,7 +209,7 @@ def _pairs(comparison: ModelComparison, kind: Kind, head: tuple[int, int]) -> li
     where += f"distance {main.labels[step]}, " if kind == "QK" else ""
     cell = (*at, ..., step)
     models = [
-        one.of(kind).scores.z for side, one in comparison.surveys.items() if side != DIFFERENCE
+        one.of(kind).scores.z for side, one in comparison.surveys.items() if side != "difference"
     ]
     # one scale for the two models, so that they can be compared by eye
     limit = float(np.abs([z[cell] for z in models]).max())
@@ -241,8 +224,8 @@ def _pairs(comparison: ModelComparison, kind: Kind, head: tuple[int, int]) -> li
             row_title="query" if kind == "QK" else "written",
             column_title="key" if kind == "QK" else "attended to",
             midpoint=0,
-            zmin=None if side == DIFFERENCE else -limit,
-            zmax=None if side == DIFFERENCE else limit,
+            zmin=None if side == "difference" else -limit,
+            zmax=None if side == "difference" else limit,
             survivors=survey.of(kind).survives(LEVEL)[cell],
             survivors_label="false discovery rate 5 %",
         )
