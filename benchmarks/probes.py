@@ -27,6 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from interp.probes import probe_grid
+from interp.stats import Resampling
+from interp.tasks import Workers
 
 ROWS, GROUPS, FOLDS, SEED = 200, 40, 5, 42
 BLOCKS, CELLS = 33, 5
@@ -76,11 +78,12 @@ def one_round(d: int, permutations: int, seed: int) -> tuple[float, float, float
     shuffled = [rng.permutation(y) for _ in range(SAMPLED_PERMUTATIONS)]
     each = seconds(lambda: [plain_score(X, labels, folds) for labels in shuffled])
     loop = each / SAMPLED_PERMUTATIONS * (permutations + 1)
-    options = {"groups": groups, "units": units, "n_permutations": permutations, "seed": SEED}
+    options = {"groups": groups, "units": units, "workers": Workers(n_jobs=1, progress=False)}
+    options |= {"resampling": Resampling(permutations, FOLDS, SEED)}
 
     def ours(cells: int):
         blocks = [(str(cell), X) for cell in range(cells)]
-        return probe_grid(blocks, y, n_splits=FOLDS, n_jobs=1, progress=False, **options)
+        return probe_grid(blocks, y, **options)
 
     # The design is shared by all cells of a grid, so a cell costs a grid of two less one.
     once = seconds(lambda: ours(1))

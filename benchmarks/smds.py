@@ -30,6 +30,8 @@ from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from interp.smds import smds_grid
+from interp.stats import Resampling
+from interp.tasks import Workers
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "reference"
 ROWS, FOLDS, PERMUTATIONS = 1000, 3, 200
@@ -105,13 +107,14 @@ def measure(d: int, rounds: int) -> list[float]:
     angle = 2 * np.pi * days / 365
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     X = (circle @ rng.normal(size=(2, d)) + rng.normal(size=(ROWS, d))).astype(np.float32)
-    options = {"groups": np.arange(ROWS), "n_jobs": 1, "progress": False}
+    options = {"groups": np.arange(ROWS), "workers": Workers(n_jobs=1, progress=False)}
 
     def ours(permutations: int) -> float:
         # The design is shared by all cells of a grid, so a cell costs a grid of three less one.
         few, more = ([("b", np.repeat(X[None], cells, 0))] for cells in (1, 3))
-        once = seconds(lambda: smds_grid(few, days, n_permutations=permutations, **options))
-        thrice = seconds(lambda: smds_grid(more, days, n_permutations=permutations, **options))
+        drawn = Resampling(permutations)
+        once = seconds(lambda: smds_grid(few, days, resampling=drawn, **options))
+        thrice = seconds(lambda: smds_grid(more, days, resampling=drawn, **options))
         return max(thrice - once, 1e-6) / 2
 
     ratios, times = [], []
@@ -136,7 +139,7 @@ def whole_grid() -> None:
             yield f"block {block}", rng.standard_normal((words, ROWS, d), dtype=np.float32)
 
     start = time.perf_counter()
-    smds_grid(stream(), days, groups=days, period=365, n_permutations=permutations)
+    smds_grid(stream(), days, groups=days, period=365, resampling=Resampling(permutations))
     minutes = (time.perf_counter() - start) / 60
     get_reusable_executor().shutdown(wait=True)  # only workers that have ended are accounted for
     own, child = (

@@ -32,10 +32,11 @@ from interp.alignment import (  # noqa: E402
     resample,
 )
 from interp.arrays import group_means  # noqa: E402
-from interp.probes import Ablation, Sweep, probe_grid  # noqa: E402
+from interp.probes import Ablation, Probe, Sweep, probe_grid  # noqa: E402
 from interp.readout import choose_block, held_out  # noqa: E402
 from interp.selection import best_of  # noqa: E402
 from interp.smds import (  # noqa: E402
+    Fit,
     Patching,
     chain_test,
     cycle_test,
@@ -48,11 +49,19 @@ from interp.smds import (  # noqa: E402
     within_category,
 )
 from interp.smds._category_gram import category_gram  # noqa: E402
-from interp.stats import mean_interval, permutation_test, simultaneous_band  # noqa: E402
+from interp.stats import (  # noqa: E402
+    Resampling,
+    mean_interval,
+    permutation_test,
+    simultaneous_band,
+)
+from interp.tasks import Workers  # noqa: E402
 from interp.weights import AttentionWeights  # noqa: E402
 
 LEVEL = 0.05
 """Of every trial's test."""
+ALONE = Workers(n_jobs=1, progress=False)
+"""Trials are what is spread over processes."""
 
 
 def months(kind: str | None, circle: bool, amplitude: float, seed: int) -> bool:
@@ -85,9 +94,14 @@ def speakers(effect: float, seed: int) -> bool:
         X[:, 5] += effect * (2 * speaker[turn] - 1) * (depth == 2)
         blocks.append((f"block {depth}", X))
     grid = probe_grid(
-        blocks, speaker[turn], groups=group, units=turn, n_splits=4, C=0.1, n_permutations=99,
-        n_boot=0, n_jobs=1, seed=seed, progress=False,
-    )  # fmt: skip
+        blocks,
+        speaker[turn],
+        groups=group,
+        units=turn,
+        probe=Probe(C=0.1, n_boot=0),
+        resampling=Resampling(99, n_splits=4, seed=seed),
+        workers=ALONE,
+    )
     return bool(np.nanmin(grid.test.p_family) <= LEVEL)
 
 
@@ -193,10 +207,8 @@ def carries(effect: float, seed: int) -> bool:
         day,
         groups=group,
         period=365.0,
-        n_permutations=99,
-        n_jobs=1,
-        seed=seed,
-        progress=False,
+        resampling=Resampling(99, seed=seed),
+        workers=ALONE,
     )
     return bool(np.nanmin(grid.test.p_family) <= LEVEL)
 
@@ -217,9 +229,14 @@ def reused(effect: float, shared: bool, seed: int) -> bool:
     group, day, words = _dated((effect, effect, 0.0), shared, rng)
     _, _, silent = _dated((0.0, 0.0, 0.0), shared, rng)
     grid = smds_grid(
-        [("a", words), ("b", silent)], day, groups=group, period=365.0, n_permutations=99,
-        source=0, standardise=True, n_jobs=1, seed=seed, progress=False,
-    )  # fmt: skip
+        [("a", words), ("b", silent)],
+        day,
+        groups=group,
+        period=365.0,
+        fit=Fit(source=0, standardise=True),
+        resampling=Resampling(99, seed=seed),
+        workers=ALONE,
+    )
     assert grid.reuse is not None
     return bool(grid.reuse.p_family[0, 1] <= LEVEL)
 
@@ -459,7 +476,8 @@ def _lead(n_groups: int, rows: int, seed: int) -> tuple[float, float, float]:
     X = circle @ rng.normal(size=(2, 20)) + rng.normal(size=(len(y), 20))
     X += 0.5 * rng.normal(size=(n_groups, 20))[groups]
     shapes = ["circular", "linear"]
-    found = discover(X, y, groups=groups, shapes=shapes, n_permutations=30, period=12, seed=seed)
+    drawn = Resampling(30, seed=seed)
+    found = discover(X, y, groups=groups, shapes=shapes, period=12, resampling=drawn)
     sign = 1 if found.shapes[0] == "circular" else -1
     low, high = sorted(sign * found.lead_intervals[0])
     return float(sign * found.leads[0]), float(low), float(high)

@@ -19,7 +19,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ from tqdm import tqdm
 from verdict_trials import ROOT
 
 from interp.smds import cycle_test
-from interp.tasks import digest, run_tasks
+from interp.tasks import Workers, digest, run_tasks
 from interp.tasks._content import surroundings
 
 LEVEL, REFUSED, POWER, COVERED = 0.05, 10 / 120, 0.6, (0.92, 0.98)
@@ -241,9 +240,9 @@ def _between(row: Row, hits: int, n: int) -> bool:
     return bound is not None and hits > bound * n and judged(row, hits, n) == "holds"
 
 
-def _hits(row: Row, seeds: range, *, n_jobs: int | None, cache: Path | None) -> int:
+def _hits(row: Row, seeds: range, workers: Workers) -> int:
     tasks = [(*row.arguments, seed) for seed in seeds]
-    return sum(map(bool, run_tasks(row.function, tasks, n_jobs=n_jobs, cache=cache)))
+    return sum(map(bool, run_tasks(row.function, tasks, workers=workers)))
 
 
 def line(row: Row, hits: int, n: int) -> str:
@@ -282,10 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         n = QUICK if options.quick else row.trials
         # results of the code as it is: a task's key knows this file's source only
         cache_of = None if options.quick else options.cache / code
-        count = partial(_hits, row, n_jobs=options.jobs, cache=cache_of)
-        hits = count(range(n))
+        workers = Workers(options.jobs, cache=cache_of, progress=False)
+        hits = _hits(row, range(n), workers)
         if not options.quick and _between(row, hits, n):
-            n, hits = FRESH, count(range(n, n + FRESH))
+            n, hits = FRESH, _hits(row, range(n, n + FRESH), workers)
         table.append(line(row, hits, n))
         failed |= judged(row, hits, n) == "FAILS"
     page = "\n".join(table) + "\n"

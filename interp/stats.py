@@ -33,6 +33,29 @@ USUAL = 0.9
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How labels are permuted and rows held out, alike in all cells of a grid.
+
+    Raises ValueError without permutations.
+    """
+
+    n_permutations: int = 200
+    """B; no p value falls below 1 / (B + 1)."""
+    n_splits: int | None = None
+    """Folds; None takes as many as the method does by default."""
+    seed: int = 42
+    """Of permutations, folds and whatever else is drawn."""
+
+    def __post_init__(self) -> None:
+        if self.n_permutations < 1:
+            raise ValueError(f"n_permutations={self.n_permutations} must be at least 1")
+
+    def splits(self, default: int) -> int:
+        """Number of folds, of a method with this default."""
+        return default if self.n_splits is None else self.n_splits
+
+
+@dataclass(frozen=True)
 class PermutationTest:
     """One-sided permutation test of every cell of a grid, large values counting as evidence."""
 

@@ -39,7 +39,8 @@ def kept(subject: study.Subject, texts: Texts) -> study.Part:
     """Is the number of a subject kept until its verb?"""
     units = 2 * texts.groups + texts.labels  # a noun in one number is exchanged as a whole
     cells = subject.cells("before the verb")
-    grid = probes.probe_grid(cells, units=units, n_boot=0, **texts.design, **subject.options)
+    probe = probes.Probe(n_boot=0)
+    grid = probes.probe_grid(cells, units=units, probe=probe, **texts.design, **subject.options)
     best = grid.best()
     finding = claims.survives(
         "Is the number of a subject kept until its verb?",

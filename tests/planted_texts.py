@@ -70,7 +70,8 @@ class Planted(Subject):
 
     @property
     def options(self) -> dict:
-        return super().options | {"cache": None}
+        options = super().options
+        return options | {"workers": dataclasses.replace(options["workers"], cache=None)}
 
     def activations(self) -> Iterator[tuple[str, np.ndarray]]:
         rng, data = np.random.default_rng(0), self.texts

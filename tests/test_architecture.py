@@ -33,7 +33,7 @@ MAY_IMPORT = (
         "report": BELOW,
         "run": BELOW,
         "stats": BELOW,
-        "study": GET | COMPUTE | BELOW | {"plots", "report", "run"},
+        "study": GET | COMPUTE | BELOW | {"plots", "report", "run", "tasks"},
     }
     | {module: set() for module in BELOW}
 )

@@ -12,15 +12,17 @@ import torch
 from scipy.sparse import csr_matrix
 
 from interp import arrays
-from interp.probes import concept_direction, probe_grid, project, transfer_matrix
-from interp.smds import SHAPES, SupervisedMDS, as_shape, discover, line, smds_grid
-from interp.stats import permutation_test
+from interp.probes import Probe, concept_direction, probe_grid, project, transfer_matrix
+from interp.smds import SHAPES, Fit, SupervisedMDS, as_shape, discover, line, smds_grid
+from interp.stats import Resampling, permutation_test
+from interp.tasks import Workers
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 6))
 Y = np.arange(40) // 4 % 2
 G = np.arange(40) // 4
-QUICK = {"n_permutations": 5, "n_boot": 5, "n_jobs": 1, "progress": False}
+FEW = {"resampling": Resampling(5), "workers": Workers(n_jobs=1, progress=False)}
+QUICK = FEW | {"probe": Probe(n_boot=5)}
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,8 @@ def test_a_shuffled_frame_gives_what_its_arrays_give():
     tensors = torch.tensor(X)
     assert transfer_matrix({"a": tensors}, frame.y, groups=frame.g).accuracy.shape == (1, 1)
     assert project(tensors).points.shape == (40, 2)
-    grid = smds_grid(
-        [("b", torch.tensor(X).numpy()[None])], frame.y, groups=frame.g, shapes=["linear"],
-        n_permutations=5, n_jobs=1, progress=False,
-    )  # fmt: skip
+    block = ("b", torch.tensor(X).numpy()[None])
+    grid = smds_grid([block], frame.y, groups=frame.g, shapes=["linear"], **FEW)
     assert grid.status.item() == "ok"
 
 
@@ -137,7 +137,7 @@ def test_a_shuffled_frame_gives_what_its_arrays_give():
         lambda y: probe_grid([("b", X)], y, groups=G, **QUICK),
         lambda y: concept_direction(X, y, groups=G),
         lambda y: transfer_matrix({"a": X}, y, groups=G),
-        lambda y: smds_grid([("b", X[None])], y, groups=G, progress=False),
+        lambda y: smds_grid([("b", X[None])], y, groups=G),
         lambda y: discover(X, y, groups=G),
         lambda y: probe_grid([("b", X)], Y, groups=y, **QUICK),
     ],
@@ -183,7 +183,7 @@ def test_perfect_classes_pass_as_clusters(k):
     rng = np.random.default_rng(k)
     y = np.repeat(np.arange(k), 60 // k)
     classes = 3 * rng.normal(size=(k, 40))[y] + rng.normal(size=(len(y), 40))
-    options = {"groups": np.arange(len(y)), "n_permutations": 50, "n_jobs": 1, "progress": False}
+    options = FEW | {"groups": np.arange(len(y)), "resampling": Resampling(50)}
     grid = smds_grid([("b", classes[None])], y, shapes=["cluster"], **options)
     assert grid.test.p.item() <= 0.05 and grid.test.z.item() > 10
 
@@ -199,7 +199,7 @@ def test_a_lookup_table_is_found_to_be_one_and_a_flat_one_cannot_win():
         return (m[:, None] != m).astype(float)
 
     lookup = replace(as_shape("cluster"), name="months", distances=apart, categorical=False)
-    options = {"groups": np.arange(500), "period": 365, "n_permutations": 50}
+    options = {"groups": np.arange(500), "period": 365, "resampling": Resampling(50)}
     found = discover(table, day.astype(float), shapes=["circular", "linear", lookup], **options)
     assert found.shapes[0] == "months" and found.decided
     with pytest.warns(UserWarning, match=r"2 dimensions hold \d+% .* span 11"):
@@ -227,11 +227,9 @@ def test_statistics_that_tie_but_for_rounding_are_no_evidence():
 def test_all_labellings_of_equal_score_give_p_1():
     y = np.repeat([0, 1, 2, 3], 8)
     rows = RNG.normal(size=(1, 32, 30)) + RNG.normal(size=(4, 30))[y][None]
-    for options in ({}, {"orthonormal": True}, {"standardise": True}):
-        grid = smds_grid(
-            [("b", rows)], y, groups=y, period=4, n_splits=2, n_permutations=50, n_jobs=1,
-            progress=False, **options,
-        )  # fmt: skip
+    options = FEW | {"groups": y, "period": 4, "resampling": Resampling(50, n_splits=2)}
+    for fit in (Fit(), Fit(orthonormal=True), Fit(standardise=True)):
+        grid = smds_grid([("b", rows)], y, fit=fit, **options)
         assert grid.test.p.item() == 1 and grid.test.p_family.item() == 1
 
 

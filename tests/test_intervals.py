@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from interp.probes import concept_direction, probe_grid
+from interp.probes import Probe, concept_direction, probe_grid
 from interp.smds import smds_grid
+from interp.stats import Resampling
+from interp.tasks import Workers
+
+ALONE = Workers(n_jobs=1, progress=False)
 
 
 def grouped(seed, *, groups, rows, d, effect, shared=0.5):
@@ -53,10 +57,8 @@ def test_intervals_of_probes_cover(kind):
         X, y, group = grouped(seed, groups=20, rows=5, d=40, effect=2.0)
         if kind == "numbers":
             y = y + np.random.default_rng(seed).normal(size=20)[group] * 0.5
-        grid = probe_grid(
-            [("b", X)], y, groups=group, kind=kind, n_permutations=1, n_boot=40, n_jobs=1,
-            progress=False, seed=seed,
-        )  # fmt: skip
+        options = {"resampling": Resampling(1, seed=seed), "workers": ALONE}
+        grid = probe_grid([("b", X)], y, groups=group, probe=Probe(kind=kind), **options)
         intervals.append(grid.interval[0, 0])
         scores.append(grid.score[0, 0])
         orderings.append(grid.auroc_interval[0, 0])
@@ -82,17 +84,17 @@ def test_nulls_hold_their_level(method, groups):
     p = []
     for seed in range(1000):
         X, y, group = grouped(seed, groups=groups, rows=3, d=10, effect=0.0)
-        options = {"groups": group, "n_splits": 3, "n_permutations": 99, "seed": seed}
+        drawn = Resampling(99, n_splits=3, seed=seed)
+        options = {"groups": group, "resampling": drawn, "workers": ALONE}
         if method == "direction":
-            p.append(concept_direction(X, y, n_boot=2, **options).test.p.item())
+            flat = concept_direction(X, y, groups=group, n_boot=2, **vars(drawn))
+            p.append(flat.test.p.item())
         elif method == "probe":
-            grid = probe_grid([("b", X)], y, n_boot=0, n_jobs=1, progress=False, **options)
+            grid = probe_grid([("b", X)], y, probe=Probe(n_boot=0), **options)
             p.append(grid.test.p.item())
         else:
             place = np.random.default_rng(seed).permutation(groups).astype(float)[group]
-            grid = smds_grid(
-                [("b", X[None])], place, period=groups, n_jobs=1, progress=False, **options
-            )
+            grid = smds_grid([("b", X[None])], place, period=groups, **options)
             p.append(grid.test.p.item())
     at = {rate: level(p, rate) for rate in (0.05, 0.01)}
     print(f"rate {method}, {groups} groups: p <= .05 in {at[0.05]}, p <= .01 in {at[0.01]} of 1000")

@@ -22,7 +22,9 @@ from interp.plots import (
     scatter,
     score_map,
 )
-from interp.smds import smds_grid
+from interp.smds import Fit, smds_grid
+from interp.stats import Resampling
+from interp.tasks import Workers
 
 MONTHS = ("January", "February", "March", "April", "May", "June")
 
@@ -392,8 +394,8 @@ def test_maps_of_a_grid_dot_what_survives_and_refuse_what_it_has_not():
     circle = 5 * np.column_stack([np.cos(angle), np.sin(angle)]) @ rng.normal(size=(2, 8))
     blocks = [(name, rng.normal(size=(2, 60, 8))) for name in DEPTHS]
     blocks[1][1][1] += circle
-    options = {"groups": np.arange(60), "period": 12, "n_permutations": 39, "n_jobs": 1,
-               "progress": False}  # fmt: skip
+    options = {"groups": np.arange(60), "period": 12, "resampling": Resampling(39)}
+    options |= {"workers": Workers(n_jobs=1, progress=False)}
     orders = {"order": rng.permuted(np.tile(labels, (20, 1)), axis=1)}
     grid = smds_grid(blocks, labels, leave_out=labels, controls=orders, **options)
     score = score_map(grid, DEPTHS, "xy", title="t", references={"null": 0.0, "table": 1.2})
@@ -404,7 +406,7 @@ def test_maps_of_a_grid_dot_what_survives_and_refuse_what_it_has_not():
     np.testing.assert_array_equal(order.data[0].z, grid.against["order"].z)
     left = left_out_map(grid, DEPTHS, "xy", title="t", references={"table": -3.0})
     assert np.min(left.data[0].z) >= -1 and np.max(left.data[0].z) == grid.leave_out.r2[1, 1]
-    reuse = smds_grid(blocks, labels, source=1, **options)
+    reuse = smds_grid(blocks, labels, fit=Fit(source=1), **options)
     agreement_map = reuse_map(reuse, DEPTHS, "xy", title="t")
     np.testing.assert_array_equal(agreement_map.data[0].z, reuse.reuse.observed)
     with pytest.raises(ValueError, match="no categories were left out"):

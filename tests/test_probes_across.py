@@ -9,12 +9,15 @@ from sklearn.preprocessing import StandardScaler
 
 from interp.plots import probe_map, projection_grids
 from interp.probes import (
+    Probe,
     across_conditions,
     heldout_accuracy,
     probe_grid,
     transfer_matrix,
     unit_means,
 )
+from interp.stats import Resampling
+from interp.tasks import Workers
 
 
 def conditions(wording: float, speaker: float, seed: int = 0):
@@ -65,10 +68,9 @@ def grid_and_blocks():
     blocks = {name: rng.normal(size=(80, 12)) for name in ("a", "b")}
     blocks["b"][:, 0] += 4 * labels
     cells = {"tag": np.arange(40), "word": np.arange(40, 80), "two": np.arange(2)}
-    grid = probe_grid(
-        blocks.items(), labels, groups=np.arange(80), cells=cells, n_permutations=40, n_boot=0,
-        n_jobs=1, progress=False,
-    )  # fmt: skip
+    options = {"resampling": Resampling(40), "workers": Workers(n_jobs=1, progress=False)}
+    options |= {"cells": cells, "probe": Probe(n_boot=0)}
+    grid = probe_grid(blocks.items(), labels, groups=np.arange(80), **options)
     return grid, blocks, cells, labels
 
 

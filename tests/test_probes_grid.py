@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from records import gathered
 from scipy.stats import binom, spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
@@ -12,21 +13,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from interp.probes import RowSpace, probe_grid
+from interp.probes import Probe, RowSpace, probe_grid
 from interp.probes import _logistic as logistic
 from interp.probes._design import Samples, lay_out
 from interp.probes._heldout import ProbeFit, heldout_values
 from interp.probes._logistic import fit_logistic
-from interp.probes._options import ProbeOptions
 from interp.probes._permutation import fold_of_rows, permuted_labels
 from interp.probes._scores import HeldOutClasses, auroc_within_folds
+from interp.stats import Resampling
+from interp.tasks import Workers
 
 
 def quick(blocks, y, **options):
     """`probe_grid` in this process, without a bar, intervals or a long null."""
     quickly: dict[str, Any] = {"n_jobs": 1, "progress": False, "n_boot": 0, "n_permutations": 1}
     quickly |= {"groups": np.arange(len(y))} | options
-    return probe_grid(blocks, y, **quickly)
+    records = {"probe": Probe, "resampling": Resampling, "workers": Workers}
+    return probe_grid(blocks, y, **gathered(quickly, **records))
 
 
 def turns(rng, groups, per_group, tokens):
@@ -397,21 +400,14 @@ def test_bad_input_is_refused_with_the_reason(change, message):
 
 
 def test_an_unknown_kind_is_refused_where_nothing_checks_types():
-    known: dict[str, Any] = {
-        "kind": "ranks",
-        "C": 1,
-        "n_permutations": 1,
-        "n_controls": 1,
-        "n_boot": 0,
-    }
+    unchecked = SimpleNamespace(**vars(Probe()) | {"kind": "ranks"})
     with pytest.raises(ValueError, match="kind='ranks' must be 'classes' or 'numbers'"):
-        ProbeOptions.__post_init__(cast(Any, SimpleNamespace(**known, level=0.5, max_rows=None)))
+        Probe.__post_init__(cast(Any, unchecked))
 
 
 @pytest.mark.parametrize("name", ["groups", "units", "types"])
 def test_arrays_of_another_length_are_refused_where_nothing_checks_types(name):
     n, short = np.arange(40), np.arange(39)
-    options = ProbeOptions("classes", 5, 42, 1.0, True, 1, 1, 0, 0.95, None)
     samples = Samples(**{"y": n % 2, "groups": n, "units": n, "types": n} | {name: short})
     with pytest.raises(ValueError, match=f"{name} has 39 rows, y has 40"):
-        lay_out(samples, {"all": n}, options)
+        lay_out(samples, {"all": n}, Probe(), Resampling())

@@ -14,7 +14,9 @@ from interp.model._checkpoint import converted
 from interp.model._source import hash_file
 from interp.positions import Sample
 from interp.smds import smds_grid
+from interp.stats import Resampling
 from interp.store import by_position
+from interp.tasks import Workers
 from studies.date_manifold.data import generate
 
 NAME = "smollm2-135m-instruct-q4"
@@ -101,11 +103,10 @@ def test_the_month_word_interpolates_a_month_it_never_saw(model):
         dates.labels,
         groups=dates.groups,
         period=dates.period,
-        n_permutations=100,
+        resampling=Resampling(100),
         controls={"order": dates.shuffled_orders(20, seed=1)},
         leave_out=dates.category,
-        n_jobs=1,
-        progress=False,
+        workers=Workers(n_jobs=1, progress=False),
     )
     survives = grid.test.survives()[..., 0]
     assert survives[:, 0].all()

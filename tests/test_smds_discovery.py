@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist, squareform
 from interp.smds import SupervisedMDS, as_shape, discover, ideal_coordinates, ideal_distances
 from interp.smds._discovery import _drawn, _resampled_scores
 from interp.smds._scaling import stress_score
-from interp.stats import grouped_folds
+from interp.stats import Resampling, grouped_folds
 
 N, D = 400, 200
 
@@ -25,7 +25,7 @@ def planted(shape, seed, scale=5.0):
 @pytest.mark.parametrize("shape", ["circular", "linear", "log_linear", "spiral"])
 def test_the_planted_shape_leads(shape):
     X, y = planted(shape, 5)
-    found = discover(X, y, groups=np.arange(N), period=100, n_permutations=39)
+    found = discover(X, y, groups=np.arange(N), period=100, resampling=Resampling(39))
     assert found.shapes[0] == shape and found.decided
     assert (np.diff(found.gain) <= 0).all()
     low, high = found.lead_intervals.T
@@ -42,7 +42,7 @@ def test_a_semicircle_that_z_takes_for_a_line_is_ranked_first():
     fooled = 0
     for seed in range(6):
         X, y = planted("semicircular", seed)
-        found = discover(X, y, groups=np.arange(N), period=100, n_permutations=39)
+        found = discover(X, y, groups=np.arange(N), period=100, resampling=Resampling(39))
         fooled += found.shapes[int(found.z.argmax())] != "semicircular"
         assert found.shapes[0] == "semicircular"
     assert fooled >= 1  # else ranking by z would do
@@ -74,7 +74,7 @@ def _by_hand(X, y, shape, train, test):
 def test_noise_has_no_shape_however_high_its_raw_score():
     rng = np.random.default_rng(6)
     y = rng.integers(0, 100, N)
-    found = discover(rng.normal(size=(N, D)), y, groups=np.arange(N), n_permutations=39)
+    found = discover(rng.normal(size=(N, D)), y, groups=np.arange(N), resampling=Resampling(39))
     assert (np.abs(found.gain) < 0.03).all() and (np.abs(found.z) < 4).all()
     assert found.score.max() > 0.3 and not found.decided
 
@@ -83,13 +83,15 @@ def test_shapes_known_by_distances_are_ranked_beside_the_others():
     rng = np.random.default_rng(7)
     y = rng.integers(0, 5, N)
     X = 8 * np.eye(5)[y] @ np.linalg.qr(rng.normal(size=(D, 5)))[0].T + rng.normal(size=(N, D))
-    found = discover(X, y, groups=np.arange(N), shapes=["linear", "cluster"], n_permutations=39)
+    found = discover(
+        X, y, groups=np.arange(N), shapes=["linear", "cluster"], resampling=Resampling(39)
+    )
     assert found.shapes == ("cluster", "linear") and (found.leads > 0).all()
 
 
 def test_fewer_than_nineteen_permutations_can_decide_only_at_their_floor():
     X, y = planted("circular", 5)
-    found = discover(X, y, groups=np.arange(N), period=100, n_permutations=9)
+    found = discover(X, y, groups=np.arange(N), period=100, resampling=Resampling(9))
     assert found.p[0] == found.p_floor == pytest.approx(0.1) and found.decided
 
 
@@ -98,6 +100,6 @@ def test_too_little_is_refused():
     with pytest.raises(ValueError, match="nothing to rank"):
         discover(np.eye(9), nine, groups=nine, shapes=["linear"])
     with pytest.raises(ValueError, match="n_permutations=1 gives a null without spread"):
-        discover(np.eye(9), nine, groups=nine, n_permutations=1)
+        discover(np.eye(9), nine, groups=nine, resampling=Resampling(1))
     with pytest.raises(ValueError, match="constant"):
-        discover(np.ones((9, 4)), nine, groups=nine, n_permutations=9)
+        discover(np.ones((9, 4)), nine, groups=nine, resampling=Resampling(9))

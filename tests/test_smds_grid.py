@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from circles import PERIOD, days_and_months, planted, shuffled_months
+from records import gathered
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
 from sklearn.preprocessing import StandardScaler
 
 from interp.arrays import centred_gram
 from interp.smds import (
+    Fit,
     Shape,
     as_shape,
     heldout_predictions,
@@ -31,7 +33,8 @@ from interp.smds._solver import (
     intercept_inverse,
     left_out_residuals,
 )
-from interp.stats import grouped_folds, permutation_test, permute_groups
+from interp.stats import Resampling, grouped_folds, permutation_test, permute_groups
+from interp.tasks import Workers
 
 FOLDER = Path(__file__).parent / "reference"
 ROWS = json.loads((FOLDER / "smds_1_6_6.json").read_text())["rows"]
@@ -41,7 +44,8 @@ DATA = np.load(FOLDER / "smds_1_6_6.npz", allow_pickle=False)
 def quick(blocks, y, **options):
     """`smds_grid` in this process, without a bar and with each row its own group."""
     options = {"groups": np.arange(len(y)), "n_jobs": 1, "progress": False} | options
-    return smds_grid(blocks, y, **options)
+    records = {"fit": Fit, "resampling": Resampling, "workers": Workers}
+    return smds_grid(blocks, y, **gathered(options, **records))
 
 
 def plain_ridge(train_x, train_p, test_x, alpha):

@@ -1,7 +1,6 @@
 """Tasks come back in order and the same however they were computed, and none is computed twice."""
 
 import datetime
-import inspect
 import os
 import random
 import signal
@@ -11,16 +10,20 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from circles import PERIOD, days_and_months
+from records import gathered
 
-from interp.probes import probe_grid
-from interp.smds import Shape, smds_grid
+from interp.probes import Probe, probe_grid
+from interp.smds import Fit, Shape, smds_grid
 from interp.smds._shapes import circular, line
-from interp.tasks import Shared, digest, run_tasks
+from interp.stats import Resampling
+from interp.tasks import Shared, Workers, digest, run_tasks
 from interp.tasks._results import Unreadable, read, write
 
 
@@ -40,6 +43,10 @@ def noted(number: int, diary: Path) -> int:
     with diary.open("a") as file:
         file.write(f"{number}\n")
     return number**2
+
+
+def alone(cache: Path) -> Workers:
+    return Workers(n_jobs=1, cache=cache, progress=False)
 
 
 # --- content -------------------------------------------------------------------------------------
@@ -81,7 +88,7 @@ def test_digests_are_the_same_in_another_process():
 
 def test_what_has_no_content_is_refused(tmp_path):
     with pytest.raises(ValueError, match="of type object has no content"):
-        list(run_tasks(noted, [(object(), tmp_path)], n_jobs=1, cache=tmp_path))
+        list(run_tasks(noted, [(object(), tmp_path)], workers=alone(tmp_path)))
 
 
 class Slotted:
@@ -200,7 +207,7 @@ def test_a_result_of_another_format_is_not_taken(tmp_path, monkeypatch):
 
 def test_tasks_come_back_in_order_and_only_new_ones_are_computed(tmp_path):
     cache, diary = tmp_path / "cache", tmp_path / "diary"
-    run = partial(run_tasks, noted, n_jobs=2, cache=cache)
+    run = partial(run_tasks, noted, workers=Workers(2, cache=cache))
     shared = Shared(diary)
 
     def squares(numbers) -> list[int]:
@@ -216,19 +223,19 @@ def test_tasks_come_back_in_order_and_only_new_ones_are_computed(tmp_path):
 def test_other_options_and_functions_have_results_of_their_own(tmp_path):
     points = [Point("a", ROW), Point("b", -ROW)]
     for factor in (2.0, 3.0, 2.0):
-        found = run_tasks(scaled, [(p, factor) for p in points], n_jobs=1, cache=tmp_path)
+        found = run_tasks(scaled, [(p, factor) for p in points], workers=alone(tmp_path))
         for point, result in zip(points, found, strict=True):
             np.testing.assert_array_equal(result.place, point.place * factor)
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_an_unknown_backend_and_a_missing_ray_say_what_to_do(monkeypatch):
-    unchecked = inspect.unwrap(run_tasks)  # the tests' type checker would refuse it first
+    unchecked = SimpleNamespace(backend="dask")  # the tests' type checker would refuse it first
     with pytest.raises(ValueError, match="unknown backend 'dask'; choose from loky, ray"):
-        list(unchecked(scaled, [], backend="dask"))  # pyright: ignore[reportArgumentType]
+        Workers.__post_init__(cast(Any, unchecked))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"pip install 'interp\[ray\]'"):
-        list(run_tasks(scaled, [], backend="ray"))
+        list(run_tasks(scaled, [], workers=Workers(backend="ray")))
 
 
 # --- grids ---------------------------------------------------------------------------------------
@@ -243,14 +250,15 @@ def cells(**options):
     X[2, 3] = 1.0  # a cell without scores, which has NaN and a status
     blocks = [(f"block {number}", block) for number, block in enumerate(X)]
     options = {"n_jobs": 1, "progress": False, "n_permutations": 20} | options
+    options = gathered(options, resampling=Resampling, workers=Workers)
     circle = smds_grid(
         blocks, days, groups=np.arange(90), period=PERIOD, leave_out=months, **options
     )
     rows = [(name, block[2]) for name, block in blocks]
     halves = {"first": np.arange(45), "second": np.arange(45, 90)}
     summer = np.isin(months, [5, 6, 7]).astype(int)
-    probes = probe_grid(rows, summer, groups=np.arange(90), cells=halves, n_boot=20, **options)
-    return circle, probes
+    more = options | {"cells": halves, "probe": Probe(n_boot=20)}
+    return circle, probe_grid(rows, summer, groups=np.arange(90), **more)
 
 
 def assert_identical(found, expected):
@@ -292,7 +300,8 @@ def test_whatever_changes_a_score_changes_its_key(tmp_path, monkeypatch):
     other[0, 0, 59, 7] = np.nextafter(other[0, 0, 59, 7], 9)
 
     def score(X=X, **options):
-        smds_grid([("b", X[0])], **plain | options, n_jobs=1, cache=tmp_path, progress=False)
+        chosen = gathered(plain | options, fit=Fit, resampling=Resampling)
+        smds_grid([("b", X[0])], **chosen, workers=alone(tmp_path))
         return len(list(tmp_path.iterdir()))
 
     assert score() == score() == 1

@@ -9,7 +9,9 @@ from trained_gpt2 import birthdays
 from interp.extract import extract
 from interp.model import load, resid_post, residual_stream
 from interp.smds import smds_grid
+from interp.stats import Resampling
 from interp.store import by_position
+from interp.tasks import Workers
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +25,8 @@ def grid(copying_gpt2):
         days.astype(np.float64),
         groups=days,
         period=365,
-        n_permutations=40,
-        n_jobs=1,
-        progress=False,
+        resampling=Resampling(40),
+        workers=Workers(n_jobs=1, progress=False),
     )
     return scores, got.positions, got.hooks
 

@@ -146,7 +146,7 @@ def reuse_map(
         ValueError: the grid has no source.
     """
     if grid.reuse is None:
-        raise ValueError("every position has a map of its own; give smds_grid(source=...)")
+        raise ValueError("every position has a map of its own; give smds_grid(fit=Fit(source=...))")
     return depth_map(
         grid.reuse.observed,
         depths,

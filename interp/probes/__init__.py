@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from interp.probes._erasure import Eraser, Erasure, erasure_test, leace
     from interp.probes._grid import probe_grid
+    from interp.probes._probe import Probe
     from interp.probes._projection import Projection, project
     from interp.probes._result import ProbeGrid
     from interp.probes._rowspace import RowSpace
@@ -27,6 +28,7 @@ __all__ = [
     "Direction",
     "Eraser",
     "Erasure",
+    "Probe",
     "ProbeGrid",
     "Projection",
     "RowSpace",

@@ -8,9 +8,12 @@ from jaxtyping import Integer, Shaped
 
 from interp.probes._cells import CellDesign
 from interp.probes._heldout import ProbeFit
-from interp.probes._options import ProbeOptions
 from interp.probes._permutation import fold_of_rows, permuted_labels
-from interp.stats import grouped_folds
+from interp.probes._probe import Probe
+from interp.stats import Resampling, grouped_folds
+
+N_SPLITS = 5
+"""Folds by default."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class ProbeDesign:
     """Rows of every block."""
     n_classes: int | None
     """Number of classes; None for numbers."""
-    options: ProbeOptions
+    probe: Probe
     """How it is probed."""
+    n_permutations: int
+    """Permutations of the labels, after which control tasks stand."""
     cells: Mapping[str, Cell]
     """Columns by name."""
 
@@ -54,15 +59,16 @@ class Samples:
 
 
 def lay_out(
-    samples: Samples, cells: Mapping[str, Integer[np.ndarray, " _"]], options: ProbeOptions
+    samples: Samples,
+    cells: Mapping[str, Integer[np.ndarray, " _"]],
+    probe: Probe,
+    resampling: Resampling,
 ) -> ProbeDesign:
     """The design of a grid. Raises ValueError as `interp.probes.probe_grid` says."""
     _check_lengths(samples, cells)
-    truth, n_classes = _encoded(samples.y, options.kind)
-    stratify, seed = n_classes is not None, options.seed
-    fold = fold_of_rows(
-        truth, samples.groups, stratify=stratify, n_splits=options.n_splits, seed=seed
-    )
+    truth, n_classes = _encoded(samples.y, probe.kind)
+    stratify, seed, n_splits = n_classes is not None, resampling.seed, resampling.splits(N_SPLITS)
+    fold = fold_of_rows(truth, samples.groups, stratify=stratify, n_splits=n_splits, seed=seed)
     permutation_rng, control_rng, row_rng = np.random.default_rng(seed).spawn(3)
     permuted = permuted_labels(
         truth,
@@ -70,28 +76,28 @@ def lay_out(
         units=samples.units,
         fold=fold,
         stratified=stratify,
-        n_permutations=options.n_permutations,
+        n_permutations=resampling.n_permutations,
         rng=permutation_rng,
     )
-    controls = _control_labels(truth, samples.types, options.n_controls, control_rng)
+    controls = _control_labels(truth, samples.types, probe.n_controls, control_rng)
     labels = np.concatenate([truth[None], permuted, controls])
     laid_out = {}
     for name, given in cells.items():
-        rows = _sampled(given, options.max_rows, row_rng)
+        rows = _sampled(given, probe.max_rows, row_rng)
         shared = CellDesign(
             labels=labels[:, rows],
-            n_permutations=options.n_permutations,
+            n_permutations=resampling.n_permutations,
             fold=fold[rows],
-            leaky_fold=_leaky_folds(len(rows), options.n_splits, seed),
+            leaky_fold=_leaky_folds(len(rows), n_splits, seed),
             groups=samples.groups[rows],
-            n_folds=options.n_splits,
-            fit=ProbeFit(n_classes, options.C, options.standardise),
-            n_boot=options.n_boot,
-            level=options.level,
+            n_folds=n_splits,
+            fit=ProbeFit(n_classes, probe.C, probe.standardise),
+            n_boot=probe.n_boot,
+            level=probe.level,
             seed=seed,
         )
         laid_out[name] = Cell(rows, len(given), shared)
-    return ProbeDesign(len(samples.y), n_classes, options, laid_out)
+    return ProbeDesign(len(samples.y), n_classes, probe, resampling.n_permutations, laid_out)
 
 
 def _check_lengths(samples: Samples, cells: Mapping[str, np.ndarray]) -> None:

@@ -9,23 +9,20 @@
    control tasks"), and the score that folds which split groups would have given.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer
-from tqdm.auto import tqdm
 
 from interp import arrays
 from interp.arrays import Arraylike
-from interp.probes._cells import ProbeScores, score_cell
+from interp.probes._cells import score_cell
 from interp.probes._design import ProbeDesign, Samples, lay_out
-from interp.probes._options import ProbeOptions
+from interp.probes._probe import Probe
 from interp.probes._result import ProbeGrid, collect
-from interp.tasks import Backend, Shared, run_tasks
+from interp.stats import Resampling
+from interp.tasks import Shared, Workers, run_tasks
 
 Task = tuple[np.ndarray, Shared]
 """Activations of a cell, and its `interp.probes._cells.CellDesign`."""
@@ -44,20 +41,9 @@ def probe_grid(
     cells: Mapping[str, Arraylike] | None = None,
     types: Arraylike | None = None,
     surface: Arraylike | None = None,
-    kind: Literal["classes", "numbers"] = "classes",
-    n_splits: int = 5,
-    seed: int = 42,
-    C: float | int = 1.0,
-    standardise: bool = True,
-    n_permutations: int = 200,
-    n_controls: int = 5,
-    n_boot: int = 40,
-    level: float = 0.95,
-    max_rows: int | None = 2000,
-    n_jobs: int | None = None,
-    backend: Backend = "loky",
-    cache: Path | None = None,
-    progress: bool | str = True,
+    probe: Probe = Probe(),
+    resampling: Resampling = Resampling(),
+    workers: Workers = Workers(),
 ) -> ProbeGrid:
     """Probe every cell of every block for `y`, held to a permutation null, baselines and controls.
 
@@ -71,30 +57,18 @@ def probe_grid(
         cells: name -> its rows, such as those of a position role; None: one cell "all".
         types: token type of each row, for control tasks; None: no selectivity.
         surface: activations [rows, d] of a surface baseline, such as `hook_embed`; None: none.
-        kind: "classes" (balanced logistic regression) or "numbers" (ridge regression).
-        n_splits: folds, stratified by class as far as groups allow.
-        C: inverse strength of the L2 penalty as in scikit-learn; ridge regression takes 1 / C.
-        standardise: scale features by the training rows' mean and standard deviation.
-        n_permutations: B; no p value falls below 1 / (B + 1).
-        n_controls: control tasks drawn, each a label per type from the labels' distribution.
-        n_boot: draws for an interval, in each of which probes are fitted anew with other weights of
-            the groups; 0 gives no intervals.
-        level: confidence level of intervals.
-        max_rows: rows of a cell beyond this are sampled, the same in every block; None takes all.
-        n_jobs, backend, cache: worker processes (None: every core), here or on Ray's cluster, and
-            the directory of their results, which a later call reads: see `interp.tasks.run_tasks`.
-        progress: a progress bar, under a name if one is given.
+        probe: how a cell is probed.
+        resampling: permutations, and folds, stratified by class as far as groups allow, of which
+            there are 5 by default.
+        workers: who scores the cells.
 
     Raises ValueError for arrays of different lengths, missing labels, one class overall, fewer
-    groups than folds, a unit with two labels or groups, rows or options out of range.
+    groups than folds, a unit with two labels or groups, or rows out of range.
     """
-    fit, draws = (n_splits, seed, C, standardise), (n_permutations, n_controls, n_boot)
-    options = ProbeOptions(kind, *fit, *draws, level, max_rows)
     rows = arrays.taken(y, groups, groups if units is None else units, types, names=BY_ROW)
     chosen = {"all": np.arange(len(rows[0]))} if cells is None else _row_numbers(cells)
-    design = lay_out(Samples(*rows), chosen, options)
-    workers = partial(run_tasks, score_cell, n_jobs=n_jobs, backend=backend, cache=cache)
-    return _grid(blocks, surface, design, workers, progress)
+    design = lay_out(Samples(*rows), chosen, probe, resampling)
+    return _grid(blocks, surface, design, workers)
 
 
 def _row_numbers(cells: Mapping[str, Arraylike]) -> dict[str, Integer[np.ndarray, " _"]]:
@@ -112,16 +86,11 @@ def _grid(
     blocks: Iterable[tuple[str, Arraylike]],
     surface: Arraylike | None,
     design: ProbeDesign,
-    workers: Callable[[Iterable[Task]], Iterator[ProbeScores]],
-    progress: bool | str,
+    workers: Workers,
 ) -> ProbeGrid:
     names: list[str] = []
-    scored: list[ProbeScores] = []
-    desc = progress if isinstance(progress, str) else None
-    with tqdm(unit=" cells", desc=desc, disable=not progress) as bar:
-        for cell in workers(_tasks(blocks, surface, design, names)):
-            scored.append(cell)
-            bar.update()
+    tasks = _tasks(blocks, surface, design, names)
+    scored = list(run_tasks(score_cell, tasks, workers=workers))
     width = len(design.cells)
     below, grid = (scored[:width], scored[width:]) if surface is not None else (None, scored)
     if not grid:

@@ -154,7 +154,7 @@ def collect(
 
     def by_vector(field: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """True labels [blocks, cells], permutations and control tasks [vectors, blocks, cells]."""
-        first, last = 1, 1 + design.options.n_permutations
+        first, last = 1, 1 + design.n_permutations
         vectors = np.moveaxis(grid(field), -1, 0)
         return vectors[0], vectors[first:last], vectors[last:]
 
@@ -165,7 +165,7 @@ def collect(
     return ProbeGrid(
         blocks=tuple(names),
         cells=tuple(design.cells),
-        kind=design.options.kind,
+        kind=design.probe.kind,
         chance=0.0 if design.n_classes is None else 1 / design.n_classes,
         status=grid("status"),
         score=score,

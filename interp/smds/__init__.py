@@ -7,6 +7,7 @@ from interp._lazy import attach
 if TYPE_CHECKING:
     from interp.smds._chain import ChainTest, chain_test
     from interp.smds._cycle import CycleTest, RivalTest, cycle_test
+    from interp.smds._design import Fit
     from interp.smds._discovery import Discovery, discover
     from interp.smds._ellipse import Ellipse, Roundness, ellipse, roundness
     from interp.smds._estimator import SupervisedMDS
@@ -44,6 +45,7 @@ __all__ = [
     "CycleTest",
     "Discovery",
     "Ellipse",
+    "Fit",
     "LeaveOut",
     "MovedShares",
     "PatchedPairs",

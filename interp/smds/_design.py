@@ -11,16 +11,22 @@ from interp.smds._targets import Folds, Targets
 
 @dataclass(frozen=True)
 class Fit:
-    """How a cell's map from activations to ideal coordinates is fitted."""
+    """How a cell's map from activations to ideal coordinates is fitted.
 
-    alpha: float | int
-    """Ridge penalty; no part in an orthonormal map."""
+    Raises ValueError for an alpha that is not positive.
+    """
+
+    alpha: float | int = 1.0
+    """Ridge penalty (the published package: 0.1 up to version 1.6.5, 1.0 since); no part in an
+    orthonormal map."""
     standardise: bool = False
     """Every feature is divided by its standard deviation over the training rows."""
     orthonormal: bool = False
-    """A projection with orthonormal rows in place of ridge regression."""
+    """A projection with orthonormal rows (Procrustes) in place of ridge regression."""
     source: int | None = None
-    """Position whose map is applied to every position; None fits each position its own."""
+    """Position at which every map is fitted, on training rows, to be applied to the test rows of
+    all positions, each centred and scaled by its own training rows. None lets each position fit its
+    own."""
 
     def __post_init__(self) -> None:
         if not (self.alpha > 0 or self.orthonormal):

@@ -30,12 +30,14 @@ from scipy.stats import norm
 
 from interp import arrays
 from interp.arrays import Arraylike, centred_gram
-from interp.smds._grid import smds_grid
+from interp.smds._design import Fit
+from interp.smds._grid import N_SPLITS, smds_grid
 from interp.smds._scaling import stress_score
 from interp.smds._shapes import Shape, as_shape
 from interp.smds._solver import fold_predictions
 from interp.smds._targets import Targets
-from interp.stats import grouped_folds
+from interp.stats import Resampling, grouped_folds
+from interp.tasks import Workers
 
 ENOUGH = 0.9
 """Share of the draws that must have a score."""
@@ -97,18 +99,18 @@ def discover(
     groups: Arraylike,
     shapes: Sequence[str | Shape] = ("circular", "linear", "log_linear", "semicircular", "spiral"),
     period: float | int | None = None,
-    n_splits: int = 3,
-    seed: int = 42,
     alpha: float | int = 1.0,
-    n_permutations: int = 200,
+    resampling: Resampling = Resampling(),
     n_boot: int = 50,
     level: float = 0.95,
 ) -> Discovery:
     """Rank `shapes` on one set of activations [n, d] by gain, with the leads of the first.
 
-    Raises ValueError as `smds_grid` does, and for fewer than two shapes, permutations or draws.
+    `resampling` has the permutations and folds, of which there are 3 by default; `n_boot` are draws
+    for the intervals of the leads. Raises ValueError as `smds_grid` does, and for fewer than two
+    shapes, permutations or draws.
     """
-    _check(shapes, n_permutations, n_boot)
+    _check(shapes, resampling.n_permutations, n_boot)
     (y, groups), activations = arrays.taken(y, groups), arrays.activations(activations)
     chosen = [as_shape(shape, period=period) for shape in shapes]
     grid = smds_grid(
@@ -117,20 +119,17 @@ def discover(
         groups=groups,
         shapes=chosen,
         period=period,
-        n_splits=n_splits,
-        seed=seed,
-        alpha=alpha,
-        n_permutations=n_permutations,
-        n_jobs=1,
-        progress=False,
+        fit=Fit(alpha),
+        resampling=resampling,
+        workers=Workers(n_jobs=1, progress=False),
     )
     if grid.status.item() != "ok":
         raise ValueError(f"activations cannot be scored: {grid.status.item()}")
     null_mean, z = grid.test.mean[0, 0], grid.test.z[0, 0]
     gain = (grid.score[0, 0] - null_mean) / (1 - null_mean)
     order = np.argsort(-gain, kind="stable")
-    folds = grouped_folds(groups, n_splits, seed)
-    drawn = _resampled_scores(activations, y, groups, chosen, folds, alpha, n_boot, seed)
+    folds = grouped_folds(groups, resampling.splits(N_SPLITS), resampling.seed)
+    drawn = _resampled_scores(activations, y, groups, chosen, folds, alpha, n_boot, resampling.seed)
     gains = ((drawn - null_mean) / (1 - null_mean))[:, order]
     leads = gain[order[0]] - gain[order[1:]]
     half = _half_widths(gains[:, :1] - gains[:, 1:], level)

@@ -8,36 +8,33 @@ The method is Tiblias et al. 2025 ("Shape Happens", arXiv 2510.01025); the null,
 the solver are this project's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
-from tqdm.auto import tqdm
 
 from interp import arrays
 from interp.arrays import Arraylike
 from interp.smds._cells import CellRun, score_cells
-from interp.smds._design import CellScores, Design, Fit, Frame, build_design
+from interp.smds._design import Design, Fit, Frame, build_design
 from interp.smds._heldout import Rows
 from interp.smds._leaveout import category_blocks
 from interp.smds._result import SMDSGrid, collect
 from interp.smds._shapes import Shape, as_shape, check_labels
 from interp.smds._solver import ridge_map
 from interp.smds._targets import Targets
-from interp.stats import grouped_folds, permute_groups
-from interp.tasks import Backend, Shared, run_tasks
+from interp.stats import Resampling, grouped_folds, permute_groups
+from interp.tasks import Shared, Workers, run_tasks
 
 # Positions scored together share the ideal distances of each permutation; past a few of them
 # nothing more is saved and the workers' shares grow uneven. A run is one task of a cache, too.
 CELLS_PER_TASK = 4
 
-Workers = Callable[..., Iterator[list[CellScores]]]
-"""`interp.tasks.run_tasks` with its options."""
+N_SPLITS = 3
+"""Folds by default."""
 
 
 def smds_grid(
@@ -47,59 +44,41 @@ def smds_grid(
     groups: Arraylike,
     shapes: Sequence[str | Shape] = ("circular",),
     period: float | int | None = None,
-    n_splits: int = 3,
-    seed: int = 42,
-    alpha: float | int = 1.0,
-    standardise: bool = False,
-    orthonormal: bool = False,
-    source: int | None = None,
-    n_permutations: int = 200,
     controls: Mapping[str, Real[np.ndarray, "repeats n"]] | None = None,
     leave_out: Arraylike | None = None,
-    n_jobs: int | None = None,
-    backend: Backend = "loky",
-    cache: Path | None = None,
-    progress: bool | str = True,
+    fit: Fit = Fit(),
+    resampling: Resampling = Resampling(),
+    workers: Workers = Workers(),
 ) -> SMDSGrid:
     """Score every position of every block by K-fold SMDS, with permutation null and controls.
 
     Args:
         blocks: (name, activations [positions, n, d]) read one at a time, so a store can stream.
-            At most `n_jobs` + 4 are held at a time.
+            At most `workers.n_jobs` + 4 are held at a time.
         y: labels [n], or [n, columns] for shapes that take several.
         groups: exchangeable unit of each row; folds and permutations never split one.
         shapes: names or `Shape`s; the first carries the controls.
         period: length of the labels' cycle, with labels in [0, period); None rescales a circle by
             the smallest and largest label of each fold, as the published code does, which makes
             the first and last label one point.
-        alpha: ridge penalty (the published package: 0.1 up to version 1.6.5, 1.0 since).
-        standardise: divide each feature by its standard deviation over the training rows.
-        orthonormal: map by a projection with orthonormal rows (Procrustes); alpha plays no part.
-        source: position at which every map is fitted, on training rows, to be applied to the test
-            rows of all positions, each centred and scaled by its own training rows. None lets each
-            position fit its own.
-        n_permutations: B; no p value falls below 1 / (B + 1).
         controls: name -> label vectors [repeats, n] to score in place of `y`.
         leave_out: category of each row, left out in turn; needs a first shape with absolute
-            coordinates and neither `standardise`, `orthonormal` nor `source`, with which every
-            permutation of every category would need a Gram matrix of its own.
-        n_jobs, backend, cache: worker processes (None: every core), on this machine or on Ray's,
-            and the directory of their results, by which a grid that was interrupted goes on: see
-            `interp.tasks.run_tasks`.
-        progress: a progress bar, under a name if one is given.
+            coordinates and plain ridge regression, since every permutation of every category would
+            otherwise need a Gram matrix of its own.
+        fit: how the maps are fitted.
+        resampling: permutations and folds, of which there are 3 by default.
+        workers: who scores the cells.
 
-    Raises ValueError for unusable labels, a group with two labels, fewer groups than folds, alpha
-    or n_permutations that are not positive, a source that is no position, and blocks that disagree
-    in shape.
+    Raises ValueError for unusable labels, a group with two labels, fewer groups than folds, a
+    source that is no position, and blocks that disagree in shape.
     """
     y, groups, leave_out = arrays.taken(y, groups, leave_out, names=("groups", "leave_out"))
     chosen = [as_shape(shape, period=period) for shape in shapes]
-    labels, categories = _label_vectors(y, groups, chosen, leave_out, n_permutations, seed)
-    folds, fit = grouped_folds(groups, n_splits, seed), Fit(alpha, standardise, orthonormal, source)
+    labels, categories = _label_vectors(y, groups, chosen, leave_out, resampling)
+    folds = grouped_folds(groups, resampling.splits(N_SPLITS), resampling.seed)
     others = dict(controls or {})
     design = _design(labels, categories, chosen, others, period=period, folds=folds, fit=fit)
-    workers = partial(run_tasks, n_jobs=n_jobs, backend=backend, cache=cache)
-    return _score_blocks(blocks, design, others, workers, progress)
+    return _score_blocks(blocks, design, others, workers)
 
 
 def heldout_predictions(
@@ -109,7 +88,7 @@ def heldout_predictions(
     *,
     shape: str | Shape = "circular",
     period: float | int | None = None,
-    n_splits: int = 3,
+    n_splits: int = N_SPLITS,
     seed: int = 42,
     alpha: float | int = 1.0,
     standardise: bool = False,
@@ -143,17 +122,15 @@ def _label_vectors(
     groups: np.ndarray,
     shapes: Sequence[Shape],
     leave_out: np.ndarray | None,
-    n_permutations: int,
-    seed: int,
+    resampling: Resampling,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """True labels and permutations [1 + B, n, ...], with the categories that move with them."""
     for shape in shapes:
         check_labels(y, shape)
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations={n_permutations} must be at least 1")
     carried = {"labels": y} | ({} if leave_out is None else {"categories": leave_out})
     first, member = arrays.one_per_group(groups, carried)
-    permuted = permute_groups(first[member], groups, n_permutations, np.random.default_rng(seed))
+    rng = np.random.default_rng(resampling.seed)
+    permuted = permute_groups(first[member], groups, resampling.n_permutations, rng)
     vectors = np.concatenate([np.arange(len(y))[None], permuted])
     return y[vectors], None if leave_out is None else leave_out[vectors]
 
@@ -193,12 +170,13 @@ def _score_blocks(
     design: Design,
     controls: dict[str, np.ndarray],
     workers: Workers,
-    progress: bool | str,
 ) -> SMDSGrid:
     names: list[str] = []
     rows = len(design.targets[0].labels[0])
     runs = _runs(blocks, names, rows, design.fit.source)
-    cells = list(_score_runs(runs, design, workers, progress))
+    shared = Shared(design)
+    scored = run_tasks(score_cells, ((run, shared) for run in runs), workers=workers)
+    cells = list(chain.from_iterable(scored))
     if not cells:
         raise ValueError("blocks is empty; at least one (name, activations) is needed")
     return collect(names, cells, design, controls)
@@ -227,16 +205,3 @@ def _runs(
                 None if source is None else activations[source],
             )
         del activations  # or it would be held while the next block is read
-
-
-def _score_runs(
-    runs: Iterator[CellRun], design: Design, workers: Workers, progress: bool | str
-) -> Iterator[CellScores]:
-    first = next(runs, None)
-    if first is None:
-        return
-    name, shared = progress if isinstance(progress, str) else None, Shared(design)
-    with tqdm(unit=" cells", desc=name, disable=not progress) as bar:
-        for results in workers(score_cells, ((run, shared) for run in chain([first], runs))):
-            bar.update(len(results))
-            yield from results

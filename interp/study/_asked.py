@@ -8,10 +8,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp import extract, model, store
+from interp import extract, model, store, tasks
 from interp.claims import Claim
 from interp.report import Block, Section
 from interp.run import Run
+from interp.stats import Resampling
 
 Answer = TypeVar("Answer")
 
@@ -151,12 +152,13 @@ class Subject:
     @property
     def options(self) -> dict[str, Any]:
         """Options that grids of methods share, as far as the configuration has them."""
-        taken = {"n_permutations": "permutations", "n_splits": "folds", "n_jobs": "jobs"}
-        given = {name: option for name, option in taken.items() if hasattr(self.config, option)}
-        return {name: getattr(self.config, option) for name, option in given.items()} | {
-            "seed": self.config.seed,
-            "backend": self.config.backend,
-            "cache": self.config.runs / "cache",
+        config = self.config
+        taken = {"n_permutations": "permutations", "n_splits": "folds"}
+        given = {name: getattr(config, o) for name, o in taken.items() if hasattr(config, o)}
+        jobs = getattr(config, "jobs", None)
+        return {
+            "resampling": Resampling(**given, seed=config.seed),
+            "workers": tasks.Workers(jobs, config.backend, config.runs / "cache"),
         }
 
     def record(self, key: str, value: Any) -> None:

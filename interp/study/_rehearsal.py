@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,7 +67,8 @@ class Rehearsal(Subject):
     @property
     def options(self) -> dict[str, Any]:
         """Those of a model, without bars inside of the bar of draws, and without a cache."""
-        return super().options | {"progress": False, "cache": None}
+        workers = replace(super().options["workers"], progress=False, cache=None)
+        return super().options | {"workers": workers}
 
     def record(self, key: str, value: Any) -> None:
         """Nothing is recorded of a model that is none."""

@@ -11,11 +11,13 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
 from interp.tasks._content import Shared, digest, surroundings
 from interp.tasks._results import Unreadable, read, write
@@ -30,13 +32,36 @@ COMPUTED = object()
 """Stands in the queue of results for one that comes from a worker."""
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Who computes the tasks of a grid, and where their results are kept.
+
+    Results are the same to the last bit whatever the fields. Raises ValueError for an unknown
+    backend.
+    """
+
+    n_jobs: int | None = None
+    """Processes; None takes every core, or every core of a Ray cluster."""
+    backend: Backend = "loky"
+    """"ray" goes through Ray's joblib backend: the cluster at RAY_ADDRESS, else one started on this
+    machine. It yields nothing before all tasks are done."""
+    cache: Path | None = None
+    """Directory of results by content, by which a grid that was interrupted goes on; None keeps
+    none. Workers on other machines must see it too. Its files may be deleted at any time."""
+    progress: bool | str = True
+    """A progress bar, under a name if one is given."""
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("loky", "ray"):
+            raise ValueError(f"unknown backend {self.backend!r}; choose from loky, ray")
+
+    def named(self, name: str) -> "Workers":
+        """The same with the progress bar, if there is one, under this name."""
+        return replace(self, progress=self.progress and name)
+
+
 def run_tasks(
-    function: Callable[..., Result],
-    tasks: Iterable[Task],
-    *,
-    n_jobs: int | None = None,
-    backend: Backend = "loky",
-    cache: Path | None = None,
+    function: Callable[..., Result], tasks: Iterable[Task], *, workers: Workers = Workers()
 ) -> Iterator[Result]:
     """`function(*task)` of every task, in order.
 
@@ -45,25 +70,29 @@ def run_tasks(
         tasks: Tuples of arguments, read one at a time: at most `n_jobs` + 1 tasks are under way or
             ahead, and joblib may hold on to two that are done. A `Shared` among the arguments is
             handed over as its value.
-        n_jobs: Worker processes; None takes every core, or every core of a Ray cluster.
-        backend: "ray" goes through Ray's joblib backend: the cluster at RAY_ADDRESS, else one
-            started on this machine. It yields nothing before all tasks are done.
-        cache: Directory of results by content; None keeps none. Workers on other machines must
-            see the same directory. Its files may be deleted at any time.
+        workers: Who computes, and where results are kept. The progress bar counts the entries of
+            results that are lists.
 
-    The results are the same to the last bit whatever the number of workers, the backend and the
-    cache. Raises ValueError for "ray" without Ray, an unknown backend, and, with a cache, arguments
-    or results whose content cannot be told or kept.
+    Raises ValueError for "ray" without Ray, and, with a cache, arguments or results whose content
+    cannot be told or kept.
     """
-    if backend not in ("loky", "ray"):
-        raise ValueError(f"unknown backend {backend!r}; choose from loky, ray")
-    if cache is None:
+    name = workers.progress if isinstance(workers.progress, str) else None
+    with tqdm(unit=" cells", desc=name, disable=not workers.progress) as bar:
+        for result in _results(function, tasks, workers):
+            bar.update(len(result) if isinstance(result, list) else 1)
+            yield result
+
+
+def _results(
+    function: Callable[..., Result], tasks: Iterable[Task], workers: Workers
+) -> Iterator[Result]:
+    if workers.cache is None:
         calls = (delayed(function)(*_values(task)) for task in tasks)
-        yield from _in_workers(calls, n_jobs, backend)
+        yield from _in_workers(calls, workers.n_jobs, workers.backend)
         return
     found: deque[Any] = deque()
-    calls = _missing(function, tasks, cache, found)
-    for result in _in_workers(calls, n_jobs, backend):
+    calls = _missing(function, tasks, workers.cache, found)
+    for result in _in_workers(calls, workers.n_jobs, workers.backend):
         while (known := found.popleft()) is not COMPUTED:
             yield known
         yield result

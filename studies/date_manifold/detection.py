@@ -25,8 +25,9 @@ from interp.claims import LEVEL, Claim, description
 from interp.numerals import listed
 from interp.plots import depth_lines, left_out_map, order_map, score_lines, score_map
 from interp.report import Block, Figure, Section, Table
-from interp.smds import LeaveOut, SMDSGrid, heldout_predictions, smds_grid
+from interp.smds import Fit, LeaveOut, SMDSGrid, heldout_predictions, smds_grid
 from interp.study import Part, Subject, of_texts
+from interp.tasks import Workers
 from studies.date_manifold.data import Dataset
 
 UNIFORM_NULL = 1 - np.sqrt(1 - 2 / np.pi)
@@ -42,9 +43,10 @@ def score(
 ) -> SMDSGrid:
     """The grid of all cells of a model, or of other blocks, with options of `smds_grid`; `name` is
     that of the progress bar."""
-    fit = {"shapes": [texts.geometry], "alpha": subject.config.alpha}
-    named: dict[str, Any] = {"progress": f"{subject.name}: {name}"}
-    design = texts.design | fit | named | subject.options
+    shared = subject.options
+    workers = shared["workers"].named(f"{subject.name}: {name}")
+    design = texts.design | shared | {"shapes": [texts.geometry], "workers": workers}
+    design |= {"fit": Fit(subject.config.alpha)}
     return smds_grid(subject.activations() if blocks is None else blocks, **design | options)
 
 
@@ -55,9 +57,9 @@ def rehearsed(config: Any, texts: Dataset, size: float, draw: int) -> Subject:
 
 def lookup(subject: Subject, texts: Dataset, **options: Any) -> SMDSGrid:
     """The grid of one cell, a one-hot code of the category: what a lookup table reaches."""
-    alone = {"n_permutations": 1, "n_jobs": 1, "cache": None, "backend": "loky", "progress": False}
-    code = [("lookup", texts.one_hot()[None])]
-    return score(subject, texts, "lookup", code, **alone | options)
+    code, one = [("lookup", texts.one_hot()[None])], Workers(n_jobs=1, progress=False)
+    resampling = replace(subject.options["resampling"], n_permutations=1)
+    return score(subject, texts, "lookup", code, resampling=resampling, workers=one, **options)
 
 
 def predictions(
@@ -133,9 +135,10 @@ def detection(subject: Subject, texts: Dataset) -> Detection:
         # Left-out categories stay with the activations as they are: standardised by the rows that
         # remain, each would need its own Gram matrix under every permutation.
         name = "detection, standardised"
-        again = score(subject, texts, name, controls=controls, standardise=True)
+        fit = Fit(config.alpha, standardise=True)
+        again = score(subject, texts, name, controls=controls, fit=fit)
         grid = replace(again, leave_out=left)
-    table = lookup(subject, texts, standardise=config.in_detection)
+    table = lookup(subject, texts, fit=Fit(config.alpha, standardise=config.in_detection))
     table_left_out = lookup(subject, texts, leave_out=texts.category).leave_out
     assert left is not None and table_left_out is not None and grid.kfold_r2 is not None
     return Detection(
@@ -306,10 +309,11 @@ def _curves(subject: Subject, texts: Dataset) -> Figure:
 
 def rigidity(subject: Subject, texts: Dataset) -> Part:
     """Is the figure rigid?"""
-    fit = {"orthonormal": True, "standardise": subject.config.in_geometry}
-    grid = score(subject, texts, "rigidity", **fit)
-    level = lookup(subject, texts, **fit).score.item()
-    row, source = subject.row_at(subject.config.depth), texts.positions.index(texts.source)
+    config = subject.config
+    fit = Fit(config.alpha, orthonormal=True, standardise=config.in_geometry)
+    grid = score(subject, texts, "rigidity", fit=fit)
+    level = lookup(subject, texts, fit=fit).score.item()
+    row, source = subject.row_at(config.depth), texts.positions.index(texts.source)
     rigid = description(
         "Is the figure rigid, and is it round?",
         f"What a projection that cannot stretch finds of the {texts.quantity} at {texts.source}.",

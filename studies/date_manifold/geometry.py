@@ -14,6 +14,8 @@ on resampled groups (`interp.smds.discover`). *Binding*: the text names two peop
 and returns to one of them. A bag of labels serves both alike, recall the one that was asked for.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -23,6 +25,7 @@ from interp.plots import depth_lines, reuse_map, similarity_maps
 from interp.report import Figure, Section, Table
 from interp.smds import (
     Discovery,
+    Fit,
     Shape,
     SMDSGrid,
     SubspaceSimilarity,
@@ -138,11 +141,11 @@ def _number(value: float) -> str:
 
 def reuse(subject: Subject, texts: Dataset) -> Part:
     """Does the map that reads the label at its source read it at other words?"""
-    fit = {"standardise": subject.config.in_geometry}
-    source = texts.positions.index(texts.source)
-    grid = score(subject, texts, "reuse", source=source, **fit)
-    level = lookup(subject, texts, source=0, **fit).score.item()
-    cell = (subject.row_at(subject.config.depth), texts.positions.index(texts.destination))
+    config, source = subject.config, texts.positions.index(texts.source)
+    fit = Fit(config.alpha, standardise=config.in_geometry, source=source)
+    grid = score(subject, texts, "reuse", fit=fit)
+    level = lookup(subject, texts, fit=replace(fit, source=0)).score.item()
+    cell = (subject.row_at(config.depth), texts.positions.index(texts.destination))
     title = f"Score of the map fitted at {texts.source}"
     heat = Figure(
         scores(subject, texts, grid, title, lookup=level),
@@ -256,7 +259,7 @@ def shapes(subject: Subject, texts: Dataset) -> Part:
 
 def _ranked(subject: Subject, texts: Dataset, column: int) -> Discovery:
     """The shape asked for first and its rivals: lines, open and closed curves, a lookup table."""
-    config, first = subject.config, texts.geometry
+    first = texts.geometry
     rivals: list[str | Shape] = ["linear", "semicircular", "spiral"]
     if texts.labels.min() >= 0:
         rivals.append("log_linear")
@@ -264,10 +267,8 @@ def _ranked(subject: Subject, texts: Dataset, column: int) -> Discovery:
         subject.ask(at_depth)[column],
         **texts.design,
         shapes=[first, *(name for name in rivals if name != first.name), _clusters(texts)],
-        n_splits=config.folds,
-        seed=config.seed,
-        alpha=config.alpha,
-        n_permutations=config.permutations,
+        alpha=subject.config.alpha,
+        resampling=subject.options["resampling"],
     )
 
 
@@ -310,7 +311,8 @@ def binding(subject: Subject, texts: Dataset) -> Part:
     """Is the asked person's label recalled, or every label that was said?"""
     if texts.other is None:
         return Part()
-    grid = score(subject, texts, "binding", y=texts.other, standardise=subject.config.in_detection)
+    fit = Fit(subject.config.alpha, standardise=subject.config.in_detection)
+    grid = score(subject, texts, "binding", y=texts.other, fit=fit)
     assert grid.kfold_r2 is not None
     detected = subject.ask(detection)
     asked, other = (cell_table(subject, texts, of) for of in (detected.grid, grid))

@@ -13,10 +13,12 @@ import numpy as np
 
 from interp.claims import description, finding
 from interp.plots import projection_grids, scatter
-from interp.probes import across_conditions, probe_grid, project
+from interp.probes import Probe, across_conditions, probe_grid, project
 from interp.report import Figure, Section
 from interp.selection import Selection, best_of
+from interp.stats import Resampling
 from interp.study import Part, Subject
+from interp.tasks import Workers
 from studies.speaker_role.data import Sources
 from studies.speaker_role.probing import FEWEST_GROUPS, SEVERAL, SURVIVES, directions, probes
 from studies.speaker_role.tokens import Tokens, naive_tokens
@@ -147,12 +149,9 @@ def _naive_score(rows: Tokens, cell: np.ndarray, groups: np.ndarray, subject: Su
         [("naive", rows.read(len(rows.depths) - 1)[cell])],
         rows.speaker[cell],
         groups=groups,
-        n_splits=5,
-        seed=subject.config.seed,
-        n_permutations=1,
-        n_boot=0,
-        n_jobs=1,
-        progress=False,
+        probe=Probe(n_boot=0),
+        resampling=Resampling(1, seed=subject.config.seed),
+        workers=Workers(n_jobs=1, progress=False),
     )
     return float(grid.score[0, 0])
 

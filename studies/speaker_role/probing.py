@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,14 @@ from jaxtyping import Float
 
 from interp.claims import Claim, description, finding
 from interp.plots import probe_map
-from interp.probes import Direction, ProbeGrid, concept_direction, means_coincide, probe_grid
+from interp.probes import (
+    Direction,
+    Probe,
+    ProbeGrid,
+    concept_direction,
+    means_coincide,
+    probe_grid,
+)
 from interp.report import Figure, Section, Table
 from interp.study import Part, Subject
 from studies.speaker_role.data import Sources
@@ -78,7 +85,7 @@ class Probes:
 
 def probes(subject: Subject, sources: Sources) -> Probes:
     """A probe for the speaker at every depth and role."""
-    rows = subject.ask(labelled_tokens)
+    rows, shared = subject.ask(labelled_tokens), subject.options
     grid = probe_grid(
         rows.blocks(),
         rows.speaker,
@@ -87,9 +94,9 @@ def probes(subject: Subject, sources: Sources) -> Probes:
         cells=rows.cells(),
         types=rows.type,
         surface=rows.read(0),
-        C=subject.config.C,
-        progress=f"{subject.name}: probes",
-        **subject.options | folds(subject),
+        probe=Probe(C=subject.config.C),
+        resampling=replace(shared["resampling"], **folds(subject)),
+        workers=shared["workers"].named(f"{subject.name}: probes"),
     )
     return Probes(rows, grid)
 
