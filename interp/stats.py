@@ -14,7 +14,6 @@ Four rules are kept here so that no method has to restate them:
 4. Nothing is fitted and scored on the same unit.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import SupportsFloat
 
@@ -280,34 +279,6 @@ def refit_interval(
         )
     half = scipy.stats.t.ppf((1 + level) / 2, n_groups - 1) * defined.std()
     return float(max(bounds[0], estimate - half)), float(min(bounds[1], estimate + half))
-
-
-def bootstrap_interval(
-    statistic: Callable[[Int[np.ndarray, " rows"]], float],
-    groups: Shaped[np.ndarray, " n"],
-    *,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Percentile interval (low, high) of `statistic(rows)`, whole groups drawn with replacement.
-
-    A resample on which the statistic is undefined (NaN, such as an AUROC with one class) is
-    dropped. Raises ValueError when more than a tenth are, since the rest then no longer stand for
-    the population the interval is about (Efron & Tibshirani 1993).
-    """
-    member = np.unique(groups, return_inverse=True)[1]
-    rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
-    draws = rng.integers(len(rows_of), size=(n_boot, len(rows_of)))
-    values = np.array([statistic(np.concatenate([rows_of[g] for g in draw])) for draw in draws])
-    undefined = int(np.isnan(values).sum())
-    if undefined > n_boot / 10:
-        raise ValueError(
-            f"the statistic is undefined on {undefined} of {n_boot} resamples of "
-            f"{len(rows_of)} groups; it needs more groups"
-        )
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def interval(

@@ -8,7 +8,6 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from interp.stats import (
-    bootstrap_interval,
     fdr,
     fdr_survivors,
     grouped_folds,
@@ -136,32 +135,6 @@ def test_r_squared_is_scikit_learns_for_vectors_of_points_and_points_of_the_plan
     assert r_squared(*(p[:, None] for p in plane)) == pytest.approx(
         float(r_squared(truth[:, 0], predicted[:, 0]))
     )
-
-
-def test_bootstrap_over_groups_covers_where_rows_would_not():
-    rng = np.random.default_rng(5)
-    trials, covered, naive = 60, 0, 0
-    groups = np.repeat(np.arange(20), 15)
-    for _ in range(trials):
-        values = rng.normal(size=20)[groups] + 0.1 * rng.normal(size=300)
-
-        def mean(rows, values=values):
-            return float(values[rows].mean())
-
-        low, high = bootstrap_interval(mean, groups, n_boot=200, rng=rng)
-        covered += low <= 0 <= high
-        low, high = bootstrap_interval(mean, np.arange(300), n_boot=200, rng=rng)
-        naive += low <= 0 <= high
-    # Percentile intervals over 20 groups are known to fall a little short of their level.
-    assert covered / trials > 0.8
-    assert naive / trials < 0.6
-
-
-def test_bootstrap_refuses_a_statistic_that_is_mostly_undefined():
-    with pytest.raises(ValueError, match="undefined on 50 of 50"):
-        bootstrap_interval(
-            lambda _: float("nan"), np.arange(5), n_boot=50, rng=np.random.default_rng(0)
-        )
 
 
 def test_folds_keep_groups_whole_and_balance_rows():
