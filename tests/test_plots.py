@@ -7,6 +7,8 @@ import torch
 from tiny_models import tiny_bridge, tiny_pair, tiny_tokenizer
 
 from interp.plots import (
+    Axis,
+    Scale,
     agreement,
     attention,
     attention_between,
@@ -30,13 +32,12 @@ MONTHS = ("January", "February", "March", "April", "May", "June")
 
 
 def grid(values: np.ndarray, **options) -> go.Figure:
-    given = {
-        "row_labels": [f"block {row}" for row in range(values.shape[0])],
-        "column_labels": [f"word {column}" for column in range(values.shape[1])],
-        "title": "Scores",
-        "colour_label": "score",
-    }
-    return heatmap(values, **(given | options))
+    rows, columns = (
+        options.pop(side, [f"{name} {number}" for number in range(n)])
+        for side, name, n in zip(("rows", "columns"), ("block", "word"), values.shape, strict=True)
+    )
+    options = {"title": "Scores", "scale": Scale("score")} | options
+    return heatmap(values, Axis(rows), Axis(columns), **options)
 
 
 def scores(rows: int = 3, columns: int = 4) -> np.ndarray:
@@ -52,7 +53,7 @@ def texts(figure: go.Figure) -> list[str]:
 
 
 def test_the_first_row_is_at_the_bottom_and_every_label_is_a_tick():
-    figure = grid(scores(), row_labels=["embedding", "block 0", "block 1"])
+    figure = grid(scores(), rows=["embedding", "block 0", "block 1"])
     axis = figure.layout.yaxis
     assert axis.range[0] < axis.range[1], "an axis that is reversed would put depth downwards"
     assert axis.ticktext[axis.tickvals.index(0)] == "embedding"
@@ -61,7 +62,7 @@ def test_the_first_row_is_at_the_bottom_and_every_label_is_a_tick():
 
 
 def test_repeated_words_keep_columns_of_their_own():
-    figure = grid(scores(), column_labels=["the", "day", "the", "day"])
+    figure = grid(scores(), columns=["the", "day", "the", "day"])
     assert list(figure.layout.xaxis.ticktext) == ["the", "day", "the", "day"]
     assert len(set(figure.layout.xaxis.tickvals)) == 4
 
@@ -72,7 +73,7 @@ def test_labels_are_thinned_only_where_they_would_touch():
 
 
 def test_markup_in_a_token_is_shown_and_not_obeyed():
-    figure = grid(scores(), column_labels=["<b>", "a & b", "c", "d"], title="1 < 2")
+    figure = grid(scores(), columns=["<b>", "a & b", "c", "d"], title="1 < 2")
     assert list(figure.layout.xaxis.ticktext)[:2] == ["&lt;b&gt;", "a &amp; b"]
     assert "&lt;b&gt;" in figure.data[0].hovertext[0][0]
     assert figure.layout.title.text == "1 &lt; 2"
@@ -94,13 +95,14 @@ def test_an_undefined_cell_is_hatched_without_a_colour_and_gives_its_status(abse
 
 
 def test_a_midpoint_makes_the_scale_signed_and_symmetric():
-    figure = grid(scores() - 0.25, midpoint=0)
+    figure = grid(scores() - 0.25, scale=Scale("score", midpoint=0))
     assert (figure.data[0].zmin, figure.data[0].zmax) == (-0.75, 0.75)
     assert figure.data[0].colorscale != grid(scores()).data[0].colorscale
 
 
 def test_the_null_stands_on_the_colour_bar_without_a_tick_beneath_it():
-    bar = grid(scores(), reference={"null": 0.397, "outside": 7.0}).data[0].colorbar
+    scale = Scale("score", reference={"null": 0.397, "outside": 7.0})
+    bar = grid(scores(), scale=scale).data[0].colorbar
     assert [text for text in bar.ticktext if "null" in text] == ["<b>0.397 null</b>"]
     assert not any("outside" in text for text in bar.ticktext)
     gaps = np.diff(np.sort(np.array(bar.tickvals)))
@@ -109,7 +111,7 @@ def test_the_null_stands_on_the_colour_bar_without_a_tick_beneath_it():
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.217, 9.4), (1e-7, 3e-7), (0.39, 0.41)])
 def test_ticks_of_the_colour_bar_are_round_and_within_range(low, high):
-    ticks = np.array(grid(scores(), zmin=low, zmax=high).data[0].colorbar.tickvals)
+    ticks = np.array(grid(scores(), scale=Scale("score", low, high)).data[0].colorbar.tickvals)
     assert 4 <= len(ticks) <= 9
     assert (ticks >= low - 1e-6 * (high - low)).all() and (ticks <= high * (1 + 1e-6)).all()
     step = ticks[1] - ticks[0]
@@ -145,7 +147,7 @@ def test_a_mark_or_labels_that_fit_no_column_are_refused():
     with pytest.raises(ValueError, match="word 9"):
         grid(scores(), marks={"word 9": "source"})
     with pytest.raises(ValueError, match="4 column labels|3 column labels"):
-        grid(scores(), column_labels=["a", "b", "c"])
+        grid(scores(), columns=["a", "b", "c"])
 
 
 def test_a_boxed_cell_has_a_frame_and_its_value_inside_or_beside_it():
@@ -161,10 +163,10 @@ def test_a_boxed_cell_has_a_frame_and_its_value_inside_or_beside_it():
     # narrow cells hold no number: it stands beside them, towards the inside
     many = heatmap(
         np.tile(scores(), 4),
-        row_labels=list("abc"),
-        column_labels=[str(number) for number in range(16)],
+        Axis("abc"),
+        Axis([str(number) for number in range(16)]),
         title="t",
-        colour_label="z",
+        scale=Scale("z"),
         boxed=[(0, 1), (1, 15)],
     )
     first, second = many.layout.annotations
@@ -332,24 +334,21 @@ def test_attention_out_of_range_or_over_a_long_text_is_refused():
 
 
 @pytest.mark.parametrize(
-    "bounds, drawn", [({"zmax": 0.5}, (-0.5, 0.5)), ({"zmin": 9.0}, (9, 10)), ({}, (1, 4))]
+    "bounds, drawn", [({"high": 0.5}, (-0.5, 0.5)), ({"low": 9.0}, (9, 10)), ({}, (1, 4))]
 )
 def test_a_bound_of_the_colours_is_kept_where_all_values_lie_beyond_it(bounds, drawn):
-    labels = {"row_labels": ["a", "b"], "column_labels": ["c", "d"]}
-    values = np.array([[1.0, 2.0], [3.0, 4.0]])
-    figure = heatmap(values, **labels, title="t", colour_label="v", **bounds)
+    figure = grid(np.array([[1.0, 2.0], [3.0, 4.0]]), scale=Scale("v", **bounds))
     assert (figure.data[0].zmin, figure.data[0].zmax) == drawn
-    with pytest.raises(ValueError, match="zmin = 2.0 is not below zmax = 1.0"):
-        heatmap(values, **labels, title="t", colour_label="v", zmin=2.0, zmax=1.0)
+    with pytest.raises(ValueError, match="low = 2.0 is not below high = 1.0"):
+        Scale("v", 2.0, 1.0)
 
 
 def test_bounds_beside_a_midpoint_are_kept_or_refused():
     values = np.array([[0.1, 0.9]])
-    common = {"row_labels": ["a"], "column_labels": ["b", "c"], "title": "t", "colour_label": "v"}
-    drawn = heatmap(values, midpoint=0, zmax=0.5, **common).data[0]
+    drawn = grid(values, scale=Scale("v", midpoint=0, high=0.5)).data[0]
     assert (drawn.zmin, drawn.zmax) == (-0.5, 0.5)
     with pytest.raises(ValueError, match="do not lie as far from the midpoint"):
-        heatmap(values, midpoint=0.2, zmin=0, zmax=1, **common)
+        Scale("v", 0, 1, midpoint=0.2)
 
 
 def test_more_classes_than_looks_are_refused():
@@ -375,7 +374,7 @@ DEPTHS = ("embedding", "block 0", "block 1", "final norm")
 
 def test_a_map_of_depths_marks_the_quarters_of_the_blocks():
     figure = depth_map(
-        scores(4, 3), DEPTHS, "abc", title="t", colour_label="c", position_title="word"
+        scores(4, 3), DEPTHS, "abc", title="t", scale=Scale("c"), position_title="word"
     )
     assert {"25 %", "50 %", "75 %"} <= set(texts(figure))
     assert figure.layout.xaxis.title.text == "word" and figure.layout.yaxis.title.text == "depth"

@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from interp.plots import probe_map, projection_grids
+from interp.plots import Scale, probe_map, projection_grids
 from interp.probes import (
     Probe,
     across_conditions,
@@ -88,7 +88,7 @@ def test_the_highest_cell_may_leave_positions_out(grid_and_blocks):
 
 def test_a_map_names_depths_and_positions_and_says_what_is_undefined(grid_and_blocks):
     grid, *_ = grid_and_blocks
-    figure = probe_map(grid, grid.score, title="t", colour_label="score", column_title="role")
+    figure = probe_map(grid, grid.score, title="t", scale=Scale("score"), column_title="role")
     assert figure.layout.xaxis.title.text == "role" and figure.layout.yaxis.title.text == "depth"
     hover = np.array(figure.data[0].hovertext)
     assert "too few rows" in hover[0, 2] and "too few rows" not in hover[0, 1]

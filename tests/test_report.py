@@ -12,7 +12,7 @@ import pytest
 from browser import needs_browser, visit
 
 from interp.claims import Claim, as_records, control, description, finding, judged
-from interp.plots import AttentionView, heatmap, lines
+from interp.plots import AttentionView, Axis, Scale, heatmap, lines
 from interp.report import Figure, Section, Table, render
 
 HOSTILE = "</script><b>"
@@ -51,12 +51,10 @@ def big_heatmap() -> go.Figure:
     status = np.where(np.isnan(values), "constant input", "")
     return heatmap(
         values,
-        row_labels=["embedding", *(f"block {block}" for block in range(31))],
-        column_labels=(words + words)[:33],
+        Axis(["embedding", *(f"block {block}" for block in range(31))]),
+        Axis((words + words)[:33], "word of the prompt"),
         title="Held-out circular score by block and word",
-        colour_label="held-out score",
-        column_title="word of the prompt",
-        reference={"null": 0.397},
+        scale=Scale("held-out score", reference={"null": 0.397}),
         marks={"September": "source"},
         row_lines={"25 %": 8, "50 %": 16, "75 %": 24},
         survivors=np.nan_to_num(values) > 0.6,

@@ -1,6 +1,6 @@
 """Pictures of results: plotly figures in one style, and attention patterns as a circuitsvis view.
 
-heatmap(values, ...)       a grid of scores, block by position
+heatmap(values, ...)       a grid of scores, its rows and columns an `Axis`, its colours a `Scale`
 lines(series, x, ...)      curves over blocks with their intervals
 depth_map(values, ...)     depths by positions
 depth_lines(series, ...)   curves over the depths of a model, by their names
@@ -30,7 +30,7 @@ from interp._lazy import attach
 if TYPE_CHECKING:
     from interp.plots._curves import lines
     from interp.plots._depths import depth_lines, depth_map
-    from interp.plots._grid import heatmap
+    from interp.plots._grid import Axis, Scale, heatmap
     from interp.plots._plane import agreement, circle
     from interp.plots._points import scatter, scatter_grid
     from interp.plots._probes import probe_map, projection_grids
@@ -50,6 +50,8 @@ else:
 
 __all__ = [
     "AttentionView",
+    "Axis",
+    "Scale",
     "agreement",
     "attention",
     "attention_between",

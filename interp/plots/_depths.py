@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from interp.plots._curves import lines
-from interp.plots._grid import heatmap
+from interp.plots._grid import Axis, Scale, heatmap
 from interp.plots._style import Number
 
 SHORT = {"embedding": "emb", "final norm": "norm"}
@@ -28,7 +28,7 @@ def depth_map(
     positions: Sequence[str],
     *,
     title: str,
-    colour_label: str,
+    scale: Scale,
     position_title: str = "position",
     **options: Any,
 ) -> go.Figure:
@@ -40,7 +40,7 @@ def depth_map(
         depths: Names of all depths of the residual stream.
         positions: Names of the positions.
         title: Title of the figure.
-        colour_label: What the values measure.
+        scale: What the colours say.
         position_title: What the positions are.
         **options: Further options of `heatmap`.
 
@@ -50,12 +50,10 @@ def depth_map(
     n_blocks = len(depths) - 2
     return heatmap(
         values,
-        row_labels=depths,
-        column_labels=positions,
+        Axis(depths, "depth"),
+        Axis(positions, position_title),
         title=title,
-        colour_label=colour_label,
-        row_title="depth",
-        column_title=position_title,
+        scale=scale,
         row_lines={f"{share} %": share / 100 * n_blocks for share in (25, 50, 75)},
         **options,
     )

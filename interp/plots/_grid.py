@@ -8,6 +8,7 @@ grey print as well.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import plotly.graph_objects as go
@@ -25,19 +26,71 @@ WIDE_COLUMNS = 10
 ROW_HEIGHT = 18
 
 
+@dataclass(frozen=True)
+class Axis:
+    """Rows or columns of a heatmap."""
+
+    labels: Sequence[str]
+    """A name for each, from below or from the left."""
+    title: str = ""
+    """What they are."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of a heatmap say.
+
+    Raises ValueError if `low` is not below `high`, or lies nearer to the midpoint or farther off.
+    """
+
+    label: str
+    """What the values measure."""
+    low: Number | None = None
+    """Lower bound of the colours; by default the data's own."""
+    high: Number | None = None
+    """Upper bound."""
+    midpoint: Number | None = None
+    """Makes the scale diverging and symmetric about it."""
+    reference: Mapping[str, Number] = field(default_factory=dict)
+    """Levels that are named on the colour bar, such as a null."""
+
+    def __post_init__(self) -> None:
+        if self.low is None or self.high is None:
+            return
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low} is not below high = {self.high}")
+        middle = self.midpoint
+        if middle is not None and not np.isclose(abs(self.low - middle), abs(self.high - middle)):
+            raise ValueError(
+                f"low = {self.low} and high = {self.high} do not lie as far from the midpoint "
+                f"{middle}: its colour stands in the middle; give one of them"
+            )
+
+    def limits(self, values: Float[np.ndarray, "rows columns"]) -> tuple[Number, Number]:
+        """Ends of the colours for these values."""
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        low, high = low if self.low is None else self.low, high if self.high is None else self.high
+        if self.midpoint is not None:
+            asked = [abs(b - self.midpoint) for b in (self.low, self.high) if b is not None]
+            reach = max(asked or (abs(low - self.midpoint), abs(high - self.midpoint)))
+            low, high = self.midpoint - reach, self.midpoint + reach
+        if low < high:
+            return low, high
+        # A bound that was asked for is kept, even where all values lie beyond it.
+        if self.high is not None or self.low is not None:
+            return (high - 1, high) if self.high is not None else (low, low + 1)
+        # A constant grid has no range, and plotly would leave its colour bar bare.
+        return low - 0.5, low + 0.5
+
+
 def heatmap(
     values: Float[np.ndarray, "rows columns"],
+    rows: Axis,
+    columns: Axis,
     *,
-    row_labels: Sequence[str],
-    column_labels: Sequence[str],
     title: str,
-    colour_label: str,
-    row_title: str = "",
-    column_title: str = "",
-    zmin: Number | None = None,
-    zmax: Number | None = None,
-    midpoint: Number | None = None,
-    reference: Mapping[str, Number] | None = None,
+    scale: Scale,
     marks: Mapping[str, str] | None = None,
     row_lines: Mapping[str, Number] | None = None,
     survivors: Bool[np.ndarray, "rows columns"] | None = None,
@@ -47,28 +100,27 @@ def heatmap(
 ) -> go.Figure:
     """A grid of scores; row 0 (the embedding) at the bottom.
 
-    `zmin` and `zmax` bound the colours (the data's own range by default); a `midpoint` makes the
-    scale diverging and symmetric about it. `reference` names levels on the colour bar, such as a
-    null. `marks` maps a column's label to a word above it, and `row_lines` a label to a position in
-    rows (fractions allowed). Cells in `survivors` carry a dot. Cells that are not finite are
-    crossed out and give their `status` on hover. Cells in `boxed`, as (row, column), stand in a
-    frame with their value beside it. Raises ValueError if labels and values disagree in number, a
-    mark names no column, a boxed cell is outside or `zmin` is not below `zmax`.
+    `marks` maps a column's label to a word above it, and `row_lines` a label to a position in rows
+    (fractions allowed). Cells in `survivors` carry a dot. Cells that are not finite are crossed out
+    and give their `status` on hover. Cells in `boxed`, as (row, column), stand in a frame with
+    their value beside it. Raises ValueError if labels and values disagree in number, a mark names
+    no column or a boxed cell is outside.
     """
+    row_labels, column_labels = rows.labels, columns.labels
     _check_labels(values, row_labels, column_labels)
     shown = np.where(np.isfinite(values), values, np.nan)
-    low, high = _range(shown, zmin, zmax, midpoint)
+    low, high = scale.limits(shown)
     figure = go.Figure(
         go.Heatmap(
             z=shown,
-            hovertext=_hover(shown, row_labels, column_labels, colour_label, status),
+            hovertext=_hover(shown, row_labels, column_labels, scale.label, status),
             hoverinfo="text",
-            colorscale="Viridis" if midpoint is None else "RdBu_r",
+            colorscale="Viridis" if scale.midpoint is None else "RdBu_r",
             zmin=low,
             zmax=high,
             xgap=1,
             ygap=1,
-            colorbar=_colour_bar(colour_label, low, high, reference or {}, row_lines or {}),
+            colorbar=_colour_bar(scale, low, high, row_lines or {}),
         )
     )
     # Lines first: a dot must not vanish under one.
@@ -82,7 +134,7 @@ def heatmap(
     legend = any(True for _ in figure.select_traces({"showlegend": True}))
     height = max(360, ROW_HEIGHT * len(row_labels) + 200)
     finish(figure, title, height=height, above=int(legend) + bool(marks))
-    _axes(figure, row_labels, column_labels, row_title, column_title)
+    _axes(figure, rows, columns)
     return figure
 
 
@@ -96,20 +148,15 @@ def _check_labels(
         )
 
 
-def _axes(
-    figure: go.Figure,
-    row_labels: Sequence[str],
-    column_labels: Sequence[str],
-    row_title: str,
-    column_title: str,
-) -> None:
+def _axes(figure: go.Figure, rows: Axis, columns: Axis) -> None:
+    row_labels, column_labels = rows.labels, columns.labels
     step = math.ceil(len(column_labels) / LABELLED_COLUMNS)
     places = range(0, len(column_labels), step)
     # Words side by side stay level only while all of them fit in about a hundred characters.
     level = (max(map(len, column_labels), default=0) + 2) * len(places) <= 100
     plain = {"showgrid": False, "showline": False, "ticks": "", "tickfont": {"size": 11}}
     figure.update_xaxes(
-        title={"text": escape(column_title), "standoff": 12},
+        title={"text": escape(columns.title), "standoff": 12},
         tickvals=list(places),
         ticktext=[escape(column_labels[place]) for place in places],
         tickangle=0 if level else -60,
@@ -117,7 +164,7 @@ def _axes(
         **plain,
     )
     figure.update_yaxes(
-        title={"text": escape(row_title), "standoff": 12},
+        title={"text": escape(rows.title), "standoff": 12},
         tickvals=list(range(len(row_labels))),
         ticktext=escape_all(row_labels),
         range=[-0.5, len(row_labels) - 0.5],
@@ -125,32 +172,6 @@ def _axes(
     )
     # What shows through an undefined cell.
     figure.update_layout(plot_bgcolor=UNDEFINED)
-
-
-def _range(
-    values: np.ndarray, zmin: Number | None, zmax: Number | None, midpoint: Number | None
-) -> tuple[Number, Number]:
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if zmin is not None and zmax is not None and zmin >= zmax:
-        raise ValueError(f"zmin = {zmin} is not below zmax = {zmax}")
-    low, high = low if zmin is None else zmin, high if zmax is None else zmax
-    if midpoint is not None:
-        asked = [abs(bound - midpoint) for bound in (zmin, zmax) if bound is not None]
-        if len(asked) == 2 and not np.isclose(asked[0], asked[1]):
-            raise ValueError(
-                f"zmin = {zmin} and zmax = {zmax} do not lie as far from the midpoint {midpoint}: "
-                "its colour stands in the middle; give one of them"
-            )
-        reach = max(asked or (abs(low - midpoint), abs(high - midpoint)))
-        low, high = midpoint - reach, midpoint + reach
-    if low < high:
-        return low, high
-    # A bound that was asked for is kept, even where all values lie beyond it.
-    if zmax is not None or zmin is not None:
-        return (high - 1, high) if zmax is not None else (low, low + 1)
-    # A constant grid has no range, and plotly would leave its colour bar bare.
-    return low - 0.5, low + 0.5
 
 
 def _hover(
@@ -170,14 +191,8 @@ def _hover(
     return [[text(row, column) for column in range(values.shape[1])] for row in range(len(values))]
 
 
-def _colour_bar(
-    label: str,
-    low: Number,
-    high: Number,
-    reference: Mapping[str, Number],
-    row_lines: Mapping[str, Number],
-) -> dict:
-    near = 0.05 * (high - low)
+def _colour_bar(scale: Scale, low: Number, high: Number, row_lines: Mapping[str, Number]) -> dict:
+    reference, near = scale.reference, 0.05 * (high - low)
     ticks = [
         tick
         for tick in _nice_ticks(low, high)
@@ -186,7 +201,7 @@ def _colour_bar(
     ]
     inside = {name: level for name, level in reference.items() if low <= level <= high}
     return {
-        "title": {"text": escape(label), "side": "right"},
+        "title": {"text": escape(scale.label), "side": "right"},
         "tickvals": [*ticks, *inside.values()],
         "ticktext": [
             *(f"{tick:.4g}" for tick in ticks),

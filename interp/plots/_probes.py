@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int, Shaped
 
-from interp.plots._grid import heatmap
+from interp.plots._grid import Axis, Scale, heatmap
 from interp.plots._points import scatter_grid
 from interp.probes import ProbeGrid, project
 
@@ -17,7 +17,7 @@ def probe_map(
     values: Float[np.ndarray, "blocks cells"],
     *,
     title: str,
-    colour_label: str,
+    scale: Scale,
     column_title: str = "position",
     **options: Any,
 ) -> go.Figure:
@@ -27,12 +27,10 @@ def probe_map(
     """
     return heatmap(
         values,
-        row_labels=grid.blocks,
-        column_labels=grid.cells,
+        Axis(grid.blocks, "depth"),
+        Axis(grid.cells, column_title),
         title=title,
-        colour_label=colour_label,
-        row_title="depth",
-        column_title=column_title,
+        scale=scale,
         status=grid.status,
         **options,
     )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from interp.plots._curves import lines
 from interp.plots._depths import depth_lines, depth_map
-from interp.plots._grid import heatmap
+from interp.plots._grid import Axis, Scale, heatmap
 from interp.plots._style import Number
 from interp.smds import MovedShares, Roundness, SMDSGrid, SubspaceSimilarity
 from interp.stats import interval
@@ -33,16 +33,15 @@ def score_map(
     Further options are those of `depth_map`.
     """
     scores = grid.score[..., 0]
+    low = min(np.nanmin(scores), *references.values())
+    high = max(np.nanmax(scores), *references.values())
     return depth_map(
         scores,
         depths,
         positions,
         title=title,
-        colour_label="held-out score",
+        scale=Scale("held-out score", low, high, reference=references),
         status=grid.status,
-        reference=references,
-        zmin=min(np.nanmin(scores), *references.values()),
-        zmax=max(np.nanmax(scores), *references.values()),
         survivors=grid.survives(),
         survivors_label="survives max-T correction at 5 %",
         **options,
@@ -90,9 +89,8 @@ def order_map(
         depths,
         positions,
         title=title,
-        colour_label=f"z against {len(grid.controls[control])} shuffled orders",
+        scale=Scale(f"z against {len(grid.controls[control])} shuffled orders", midpoint=0),
         status=grid.status,
-        midpoint=0,
         survivors=test.p <= 0.05,
         survivors_label="beats shuffled orders, p <= .05 per cell, uncorrected",
         **options,
@@ -118,18 +116,14 @@ def left_out_map(
     """
     if grid.leave_out is None:
         raise ValueError("no categories were left out; give smds_grid(leave_out=...)")
-    r2 = grid.leave_out.r2
+    r2, levels = grid.leave_out.r2, {name: max(-1.0, level) for name, level in references.items()}
     return depth_map(
         np.clip(r2, -1, 1),
         depths,
         positions,
         title=title,
-        colour_label="R2 (below -1 drawn as -1)",
+        scale=Scale("R2 (below -1 drawn as -1)", -1, 1, midpoint=0, reference=levels),
         status=grid.status,
-        midpoint=0,
-        zmin=-1,
-        zmax=1,
-        reference={name: max(-1.0, level) for name, level in references.items()},
         survivors=grid.leave_out.test.survives() & (r2 > 0),
         survivors_label="above 0, and survives max-T correction at 5 %",
         **options,
@@ -152,11 +146,8 @@ def reuse_map(
         depths,
         positions,
         title=title,
-        colour_label="cosine with the truth",
+        scale=Scale("cosine with the truth", -1, 1, midpoint=0),
         status=grid.status,
-        midpoint=0,
-        zmin=-1,
-        zmax=1,
         survivors=grid.reuse.survives(),
         survivors_label="above maps of permuted labels, max-T at 5 %",
         **options,
@@ -172,23 +163,20 @@ def similarity_maps(
 ) -> tuple[go.Figure, go.Figure]:
     """Corrected similarity of all planes, and |cosine| of the decoders' weights beside it; a pair
     of positions stands in frames."""
-    common: dict[str, Any] = {
-        "row_labels": positions,
-        "column_labels": positions,
-        "status": similarity.pair_status,
-        "boxed": () if pair is None else (pair, pair[::-1]),
-        "zmin": 0,
-        "zmax": 1,
-    }
+    axis, boxed = Axis(positions), () if pair is None else (pair, pair[::-1])
+    common: dict[str, Any] = {"status": similarity.pair_status, "boxed": boxed}
     corrected = heatmap(
         similarity.corrected,
+        axis,
+        axis,
         title=titles[0],
-        colour_label="similarity, corrected",
+        scale=Scale("similarity, corrected", 0, 1),
         survivors=(similarity.p_family <= 0.05) & np.isfinite(similarity.corrected),
         survivors_label="above permuted labels, max-T at 5 %",
         **common,
     )
-    cosine = heatmap(similarity.weight_cosine, title=titles[1], colour_label="|cosine|", **common)
+    scale = Scale("|cosine|", 0, 1)
+    cosine = heatmap(similarity.weight_cosine, axis, axis, title=titles[1], scale=scale, **common)
     return corrected, cosine
 
 

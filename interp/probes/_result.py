@@ -94,14 +94,14 @@ class ProbeGrid:
 
     def plot(self, title: str = "Held-out score of linear probes") -> go.Figure:
         """The scores as a heatmap of blocks by cells, surviving cells dotted."""
-        from interp.plots import probe_map
+        from interp.plots import Scale, probe_map
 
+        label = "balanced accuracy" if self.kind == "classes" else "R2"
         return probe_map(
             self,
             self.score,
             title=title,
-            colour_label="balanced accuracy" if self.kind == "classes" else "R2",
-            reference={"chance": self.chance},
+            scale=Scale(label, reference={"chance": self.chance}),
             survivors=self.survives() if self.test.floor <= 0.05 else None,
         )
 

@@ -28,19 +28,14 @@ class Transfer:
 
     def plot(self, title: str = "Directions of one place at others") -> go.Figure:
         """The accuracies as a heatmap, a row for each place of fitting; .5 is white."""
-        from interp.plots import heatmap
+        from interp.plots import Axis, Scale, heatmap
 
         return heatmap(
             self.accuracy,
-            row_labels=self.names,
-            column_labels=self.names,
+            Axis(self.names, "fitted at"),
+            Axis(self.names, "applied at"),
             title=title,
-            colour_label="balanced accuracy",
-            row_title="fitted at",
-            column_title="applied at",
-            zmin=0,
-            zmax=1,
-            midpoint=0.5,
+            scale=Scale("balanced accuracy", 0, 1, midpoint=0.5),
         )
 
 

@@ -101,23 +101,20 @@ class HeldOutGrid:
             row_labels: Names of the blocks, by default their numbers.
             surface: Scores on a bag of the texts' words, which become the lowest row.
         """
-        from interp.plots import heatmap
+        from interp.plots import Axis, Scale, heatmap
 
         labels = [f"block {block}" for block in self.blocks] if row_labels is None else row_labels
         below = [] if surface is None else [surface]
         values = np.stack([*(row.auroc for row in below), *self.auroc])
         survivors = np.zeros(values.shape, dtype=bool)
         survivors[len(below) :] = self.survives()
+        low = min(0.5, float(np.nanmin(values)))
         return heatmap(
             values,
-            row_labels=[*("bag of words" for _ in below), *labels],
-            column_labels=self.concepts,
+            Axis([*("bag of words" for _ in below), *labels], "depth"),
+            Axis(self.concepts),
             title=title,
-            colour_label="AUROC",
-            row_title="depth",
-            reference={"chance": 0.5},
-            zmin=min(0.5, float(np.nanmin(values))),
-            zmax=1,
+            scale=Scale("AUROC", low, 1, reference={"chance": 0.5}),
             survivors=survivors,
             survivors_label="survives max-T correction at 5 %",
             status=np.stack([*(np.array(row.status) for row in below), *self.status]),

@@ -87,18 +87,15 @@ class Readouts:
         Raises:
             ValueError: a block without vectors.
         """
-        from interp.plots import heatmap
+        from interp.plots import Axis, Scale, heatmap
 
         units = self.at(block)
         return heatmap(
             units @ units.T,
-            row_labels=self.concepts,
-            column_labels=self.concepts,
+            Axis(self.concepts),
+            Axis(self.concepts),
             title=f"Cosine between concepts' vectors, {label or f'block {block}'}",
-            colour_label="cosine",
-            midpoint=0,
-            zmin=-1,
-            zmax=1,
+            scale=Scale("cosine", -1, 1, midpoint=0),
         )
 
     def table(self) -> pd.DataFrame:

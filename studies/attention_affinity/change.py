@@ -3,7 +3,7 @@
 import numpy as np
 
 from interp.claims import LEVEL, Claim, description, finding
-from interp.plots import heatmap
+from interp.plots import Axis, Scale, heatmap
 from interp.report import Figure, Section, Table
 from interp.stats import p_among
 from interp.study import Part, Subject
@@ -162,14 +162,11 @@ def _growth_map(comparison: ModelComparison) -> Figure:
     ratio = comparison.scores.growth()
     figure = heatmap(
         ratio,
-        row_labels=comparison.block_labels,
-        column_labels=[str(head) for head in range(ratio.shape[1])],
+        Axis(comparison.block_labels, "block"),
+        Axis([str(head) for head in range(ratio.shape[1])], "head"),
         title=f"Spread of logits on unrelated vectors: {comparison.name('instruct')} over "
         f"{comparison.name('base')}",
-        colour_label="ratio",
-        row_title="block",
-        column_title="head",
-        midpoint=1,
+        scale=Scale("ratio", midpoint=1),
     )
     return Figure(
         figure,

@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from interp.affinity import Kind
 from interp.claims import LEVEL, Claim, description, finding
-from interp.plots import heatmap, lines
+from interp.plots import Axis, Scale, heatmap, lines
 from interp.report import Block, Figure, Section, Table
 from interp.study import Part, Subject
 from studies.attention_affinity.checkpoints import Checkpoints
@@ -156,14 +156,11 @@ def _map(comparison: ModelComparison, kind: Kind) -> Figure:
     z, survives = comparison.scores.main.of(kind).by_head()
     figure = heatmap(
         z,
-        row_labels=comparison.block_labels,
-        column_labels=[str(head) for head in range(z.shape[1])],
+        Axis(comparison.block_labels, "block"),
+        Axis([str(head) for head in range(z.shape[1])], "head"),
         title=f"{kind}: z of each head's most significant pair, "
         f"{comparison.title(comparison.main)}",
-        colour_label="z",
-        row_title="block",
-        column_title="head",
-        midpoint=0,
+        scale=Scale("z", midpoint=0),
         survivors=survives,
         survivors_label="a pair survives at a false discovery rate of 5 %",
     )
@@ -217,15 +214,10 @@ def _pairs(comparison: ModelComparison, kind: Kind, head: tuple[int, int]) -> li
     for side, survey in comparison.surveys.items():
         figure = heatmap(
             survey.of(kind).scores.z[cell],
-            row_labels=main.names,
-            column_labels=main.names,
+            Axis(main.names, "query" if kind == "QK" else "written"),
+            Axis(main.names, "key" if kind == "QK" else "attended to"),
             title=where + comparison.title(side),
-            colour_label="z",
-            row_title="query" if kind == "QK" else "written",
-            column_title="key" if kind == "QK" else "attended to",
-            midpoint=0,
-            zmin=None if side == "difference" else -limit,
-            zmax=None if side == "difference" else limit,
+            scale=Scale("z", *(() if side == "difference" else (-limit, limit)), midpoint=0),
             survivors=survey.of(kind).survives(LEVEL)[cell],
             survivors_label="false discovery rate 5 %",
         )

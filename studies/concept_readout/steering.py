@@ -23,7 +23,7 @@ from scipy.stats import mannwhitneyu
 from interp import study
 from interp.alignment import OK, PairScores, pairing_test
 from interp.claims import Claim, description, finding
-from interp.plots import heatmap, lines
+from interp.plots import Axis, Scale, heatmap, lines
 from interp.readout import DoseResponse, dealt_labels, effects, fit
 from interp.report import Figure, Section, Table
 from interp.stats import interval
@@ -355,13 +355,10 @@ def _effects(fitted: Vectors, steered: Steered) -> Table:
 def _across(fitted: Vectors, steered: Steered) -> Figure:
     figure = heatmap(
         steered.across,
-        row_labels=fitted.readouts.concepts,
-        column_labels=[word.strip() for word in steered.words],
+        Axis(fitted.readouts.concepts, "vector"),
+        Axis([word.strip() for word in steered.words], "word"),
         title="What each vector does to each word",
-        colour_label="nats per dose",
-        row_title="vector",
-        column_title="word",
-        midpoint=0,
+        scale=Scale("nats per dose", midpoint=0),
     )
     return Figure(
         figure,

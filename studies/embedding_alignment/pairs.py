@@ -9,7 +9,7 @@ from interp import alignment, study
 from interp.claims import LEVEL, Claim, finding
 from interp.numerals import runs
 from interp.pairs import Pairs
-from interp.plots import depth_lines, heatmap, lines
+from interp.plots import Axis, Scale, depth_lines, heatmap, lines
 from interp.pooling import POOLINGS, same_last
 from interp.report import Block, Figure, Section
 from interp.stats import PermutationTest, permutation_test
@@ -210,12 +210,10 @@ def _map(subject: Subject) -> Figure:
     return Figure(
         heatmap(
             np.stack([grids.stream.curve(name) for name in POOLINGS], axis=1),
-            row_labels=grids.depths,
-            column_labels=POOLINGS,
+            Axis(grids.depths, "depth"),
+            Axis(POOLINGS, "pooling"),
             title="z within categories, at every depth and pooling",
-            colour_label="z",
-            row_title="depth",
-            column_title="pooling",
+            scale=Scale("z"),
             survivors=grids.stream.adjusted() <= LEVEL,
             survivors_label="false discovery rate 5 %",
             status=np.array(status),

@@ -27,6 +27,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from interp.claims import LEVEL, Claim, description, finding
 from interp.intervene import Edit, intervening
+from interp.plots import Scale
 from interp.probes import (
     Ablation,
     Erasure,
@@ -146,9 +147,7 @@ def _figures(subject: Subject) -> list[Figure]:
         probed,
         of_directions(subject, "accuracy"),
         "One direction: difference of means, held-out balanced accuracy",
-        "balanced accuracy",
-        reference={"chance": probed.grid.chance},
-        zmax=1,
+        Scale("balanced accuracy", high=1, reference={"chance": probed.grid.chance}),
     )
     title = "Stability of the direction: mean cosine between folds"
     stability = of_directions(subject, "stability")
@@ -159,7 +158,7 @@ def _figures(subject: Subject) -> list[Figure]:
             "probe, one direction suffices; where it falls short, the probe combines several.",
         ),
         Figure(
-            role_map(probed, stability, title, "cosine", zmin=0, zmax=1),
+            role_map(probed, stability, title, Scale("cosine", 0, 1)),
             "Directions of different folds share most of their transcripts, so even noise does "
             "not stand at 0; a low value says that there is no direction to speak of.",
         ),

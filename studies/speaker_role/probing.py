@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from interp.claims import Claim, description, finding
-from interp.plots import probe_map
+from interp.plots import Scale, probe_map
 from interp.probes import (
     Direction,
     Probe,
@@ -278,14 +278,14 @@ def _words(model: str, grid: ProbeGrid, where: str) -> list[str]:
 
 
 def role_map(
-    probed: Probes, values: Float[np.ndarray, "depths roles"], title: str, label: str, **options
+    probed: Probes, values: Float[np.ndarray, "depths roles"], title: str, scale: Scale, **options
 ) -> go.Figure:
     """A heatmap of depths by roles, the best cell framed."""
     return probe_map(
         probed.grid,
         values,
         title=title,
-        colour_label=label,
+        scale=scale,
         column_title="role of the token",
         boxed=(probed.best,),
         **options,
@@ -294,14 +294,12 @@ def role_map(
 
 def _scores(probed: Probes) -> Figure:
     grid = probed.grid
+    low = min(grid.chance, float(np.nanmin(grid.score)))
     figure = role_map(
         probed,
         grid.score,
         "Who speaks? Balanced accuracy on what was never fitted",
-        "balanced accuracy",
-        reference={"chance": grid.chance},
-        zmin=min(grid.chance, float(np.nanmin(grid.score))),
-        zmax=1,
+        Scale("balanced accuracy", low, 1, reference={"chance": grid.chance}),
         survivors=grid.survives(),
         survivors_label="survives max-T correction at 5 %",
     )
@@ -339,7 +337,7 @@ def _selectivity(probed: Probes) -> Figure:
     assert values is not None  # as token types were given
     title = "Selectivity: score minus score on labels drawn at random per token type"
     return Figure(
-        role_map(probed, values, title, "selectivity", midpoint=0),
+        role_map(probed, values, title, Scale("selectivity", midpoint=0)),
         "The same probe on labels that depend on the word alone (Hewitt & Liang 2019). Below 0 the "
         "probe has room to remember words and finds them easier to tell than speakers; with names "
         "exchanged, no word belongs to one speaker, so that memory cannot have made the score.",
@@ -349,8 +347,9 @@ def _selectivity(probed: Probes) -> Figure:
 def _leaky(probed: Probes) -> Figure:
     grid = probed.grid
     title = "What folds that split turns would have added"
+    scale = Scale("leaky minus held out", midpoint=0)
     return Figure(
-        role_map(probed, grid.leaky - grid.score, title, "leaky minus held out", midpoint=0),
+        role_map(probed, grid.leaky - grid.score, title, scale),
         "The same probes with tokens dealt to folds one by one: neighbours in a turn stand on both "
         "sides, and what is red would have been claimed and does not hold. Where names were "
         "exchanged, the same token is also trained on under the other name, which misleads (blue).",
