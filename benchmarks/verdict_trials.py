@@ -22,7 +22,7 @@ from tiny_models import tiny_hf  # noqa: E402
 from interp.affinity import fold, survey_logits, turned_change  # noqa: E402
 from interp.alignment import (  # noqa: E402
     OK,
-    PairScores,
+    PairingScores,
     cosines,
     decompose,
     dictionary_test,
@@ -122,7 +122,7 @@ def words(effect: float, seed: int) -> bool:
     rng = np.random.default_rng(seed)
     across = rng.normal(size=(12, 12)) + rng.normal(size=12) + 2 * rng.normal(size=(12, 1))
     across[np.diag_indices(12)] += effect
-    return pairing_test(PairScores(across, 1e-9, OK)).p <= LEVEL
+    return pairing_test(PairingScores(across, 1e-9, OK)).p <= LEVEL
 
 
 def pairs(effect: float, seed: int) -> bool:
@@ -429,7 +429,7 @@ DEEPER = (0.5, 0.5, 0.8, 1.2, 1.2)
 """Common part of two sides at five depths, the embedding's first."""
 
 
-def _deep_scores(seed: int) -> tuple[list[PairScores], np.ndarray]:
+def _deep_scores(seed: int) -> tuple[list[PairingScores], np.ndarray]:
     rng = np.random.default_rng(seed)
     category = np.repeat(np.arange(5), 20)
     common, *sides = rng.normal(size=(3, 100, 64))
@@ -442,7 +442,7 @@ def _deep_scores(seed: int) -> tuple[list[PairScores], np.ndarray]:
     return scores, category.astype(str)
 
 
-def _depth_z(scores: list[PairScores], category: np.ndarray) -> np.ndarray:
+def _depth_z(scores: list[PairingScores], category: np.ndarray) -> np.ndarray:
     return np.array([pairing_test(each, category).z for each in scores])
 
 

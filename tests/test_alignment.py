@@ -10,7 +10,7 @@ from scipy.stats import binom, norm
 
 from interp.alignment import (
     OK,
-    PairScores,
+    PairingScores,
     cka_permutations,
     cosines,
     decompose,
@@ -109,7 +109,7 @@ def test_p_of_skewed_scores_equals_the_sampled_tail():
     for tail in (0.05, 0.01, 0.001):
         # the pairing that stands at this quantile is taken for the true one
         order = orders[ranked[int(n_samples * (1 - tail))]]
-        found = pairing_test(PairScores(values[:, order], 1e-12, OK))
+        found = pairing_test(PairingScores(values[:, order], 1e-12, OK))
         # Over four such matrices p was off by 2 to 33 % at .05 and .01, and 1.7 to 2.4 times too
         # large at .001, where a normal tail is 2 to 100 times too small.
         assert tail / 1.35 < found.p < tail * (1.35 if tail > 0.001 else 3)
@@ -247,10 +247,10 @@ def test_hits_equal_a_plain_ranking(k, backward):
 def test_ties_share_a_place():
     values = np.array([[0.5, 0.5, 0.1], [0.2, 0.2 + 1e-12, 0.2], [0.9, 0.3, 0.3]])
     np.testing.assert_allclose(
-        hits(PairScores(values, 1e-9, OK)).values, [[0.5, 0.5, 0], [1 / 3] * 3, [1, 0, 0]]
+        hits(PairingScores(values, 1e-9, OK)).values, [[0.5, 0.5, 0], [1 / 3] * 3, [1, 0, 0]]
     )
     np.testing.assert_allclose(
-        hits(PairScores(values, 1e-9, OK), 2).values, [[1, 1, 0], [2 / 3] * 3, [1, 0.5, 0.5]]
+        hits(PairingScores(values, 1e-9, OK), 2).values, [[1, 1, 0], [2 / 3] * 3, [1, 0.5, 0.5]]
     )
 
 
@@ -308,7 +308,9 @@ def test_intervals_cover_and_the_usual_bootstrap_does_not():
         naive = []
         for draw in counts[:60]:
             rows = np.repeat(np.arange(n), draw)
-            naive.append(pairing_test(PairScores(scores.values[np.ix_(rows, rows)], 1e-12, OK)).z)
+            naive.append(
+                pairing_test(PairingScores(scores.values[np.ix_(rows, rows)], 1e-12, OK)).z
+            )
         low, high = np.quantile(naive, [0.025, 0.975])
         naive_inside += low <= truth <= high
     assert inside >= binom.ppf(0.01, n_trials, 0.95)
@@ -319,7 +321,7 @@ def test_a_stratum_of_one_pair_says_nothing():
     scores = cosines(*_sides(21, seed=13))
     strata = np.array(["a"] * 20 + ["b"])
     counts = draw_pairs(21, 50, strata=strata, rng=np.random.default_rng(0))
-    part = PairScores(scores.values[:20, :20], scores.resolution, OK)
+    part = PairingScores(scores.values[:20, :20], scores.resolution, OK)
     found, alone = resample(scores, counts, strata), resample(part, counts[:, :20])
     np.testing.assert_allclose(found.z, alone.z)
     assert pairing_test(scores, strata).z == pytest.approx(pairing_test(part).z)

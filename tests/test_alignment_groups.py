@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from interp.alignment import (
     OK,
-    PairScores,
+    PairingScores,
     cosines,
     decompose,
     draw_pairs,
@@ -267,7 +267,7 @@ def test_procrustes_holds_its_level_and_finds(kind):
 
 def test_scores_of_ones_own_making_have_no_groups():
     values = np.random.default_rng(0).normal(size=(8, 8))
-    assert pairing_test(PairScores(values, 1e-12, OK)).status == OK
+    assert pairing_test(PairingScores(values, 1e-12, OK)).status == OK
 
 
 def test_the_tail_of_hits_begins_half_a_step_below_their_count():
@@ -279,6 +279,6 @@ def test_the_tail_of_hits_begins_half_a_step_below_their_count():
     sums = scores.values[np.arange(40), orders].sum(axis=1)
     for count in (2, 3, 4):
         order = orders[np.flatnonzero(sums.round() == count)[0]]
-        found = pairing_test(PairScores(scores.values[:, order], scores.resolution, OK))
+        found = pairing_test(PairingScores(scores.values[:, order], scores.resolution, OK))
         # three moments place these tails within 15 % of the drawn ones, on the careful side at 4
         assert found.p == pytest.approx((sums >= count - 1e-9).mean(), rel=0.2)

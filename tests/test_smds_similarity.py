@@ -77,7 +77,7 @@ def test_reliability_and_similarity_of_noise_hold_their_level():
     )
     low, high = binom.interval(0.99, 40, 0.05)
     assert low <= (found.status == "ok").sum() <= high
-    # PatchedPairs share positions, so neighbours on the diagonal are the independent ones.
+    # Pairs share positions, so neighbours on the diagonal are the independent ones.
     p = np.array([found.p[i, i + 1] for i in range(0, 40, 2)])
     low, high = binom.interval(0.99, 20, 0.05)
     assert low <= (p <= 0.05).sum() <= high

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from interp.alignment._grid import AlignmentCell, AlignmentGrid, Gains, alignment_grid
     from interp.alignment._pairing import Pairing, matched_vs_scrambled, pairing_test
     from interp.alignment._resampling import Resampled, draw_pairs, resample
-    from interp.alignment._scores import OK, PairScores, cosines, hits
+    from interp.alignment._scores import OK, PairingScores, cosines, hits
     from interp.alignment._shares import Decomposition, decompose
 else:
     __getattr__, __dir__ = attach(__name__)
@@ -44,7 +44,7 @@ __all__ = [
     "HeldOutRotation",
     "Pairing",
     "Resampled",
-    "PairScores",
+    "PairingScores",
     "alignment_grid",
     "cka_permutations",
     "cosines",

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from interp import arrays
 from interp.alignment._pairing import Pairing, pairing_test, permuted_within
-from interp.alignment._scores import OK, PairScores, cosines, grouped, taken, unit_rows
+from interp.alignment._scores import OK, PairingScores, cosines, grouped, taken, unit_rows
 from interp.arrays import Arraylike, activations, centred_gram
 from interp.stats import grouped_folds
 
@@ -100,7 +100,7 @@ def _hsic(K: np.ndarray, L: np.ndarray) -> float:
 class HeldOutRotation:
     """Scores after a rotation that was fitted on other pairs."""
 
-    scores: PairScores
+    scores: PairingScores
     """Cosine of the rotated row i with row j; comparable, and kept, within a fold only: elsewhere
     it is 0."""
     folds: Shaped[np.ndarray, " n"]
@@ -142,7 +142,7 @@ def heldout_procrustes(
         strata = arrays.labels(strata, n, name="strata")
         names = [f"{name}, {stratum}" for name, stratum in zip(names, strata, strict=True)]
     refit = partial(_refitted_sum, folds, target)
-    fitted = PairScores(values, scores.resolution, scores.status, refit, scores.groups)
+    fitted = PairingScores(values, scores.resolution, scores.status, refit, scores.groups)
     return HeldOutRotation(fitted, np.array(names))
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from scipy.stats import pearson3
 
 from interp import arrays
-from interp.alignment._scores import OK, PairScores, collapsed, cosines, taken
+from interp.alignment._scores import OK, PairingScores, collapsed, cosines, taken
 from interp.arrays import Arraylike
 
 ENUMERATED = factorial(7)
@@ -92,7 +92,7 @@ def matched_vs_scrambled(
 
 
 def pairing_test(
-    scores: PairScores,
+    scores: PairingScores,
     strata: Arraylike | None = None,
     *,
     groups: Arraylike | None = None,
@@ -111,7 +111,7 @@ def pairing_test(
     rows are copies: the mean of many rows that differ scatters less than one row. A group of a size
     that no other has is silent.
 
-    PairScores that rest on something fitted (`heldout_procrustes`) are tested by `n_permutations`
+    Scores that rest on something fitted (`heldout_procrustes`) are tested by `n_permutations`
     re-pairings of whole groups, with everything fitted anew; `seed` draws them. A count of hits
     over the true pairs' fit would pass a tenth of noise at .05.
 
@@ -133,7 +133,7 @@ def pairing_test(
     return _counted(scores, strata)
 
 
-def _counted(scores: PairScores, strata: np.ndarray | None) -> Pairing:
+def _counted(scores: PairingScores, strata: np.ndarray | None) -> Pairing:
     """By the moments of all pairings within strata, or by all of them where they are few."""
     rows_of = strata_rows(len(scores.values), strata)
     blocks = {name: scores.values[np.ix_(rows, rows)] for name, rows in rows_of.items()}
@@ -155,8 +155,8 @@ def _counted(scores: PairScores, strata: np.ndarray | None) -> Pairing:
 
 
 def by_group(
-    scores: PairScores, strata: np.ndarray | None, member: np.ndarray
-) -> tuple[PairScores, np.ndarray | None]:
+    scores: PairingScores, strata: np.ndarray | None, member: np.ndarray
+) -> tuple[PairingScores, np.ndarray | None]:
     """Scores of groups with groups, and the stratum of each; of its size too, where rows differ."""
     within = np.zeros(len(member), dtype=int) if strata is None else strata
     if strata is not None and all(len(np.unique(member[within == s])) == 1 for s in set(within)):
@@ -182,7 +182,7 @@ def by_group(
 
 
 def _refitted(
-    scores: PairScores,
+    scores: PairingScores,
     strata: np.ndarray | None,
     member: np.ndarray | None,
     n_permutations: int,

@@ -21,7 +21,7 @@ from jaxtyping import Float, Integer
 
 from interp import arrays
 from interp.alignment._pairing import by_group, doubly_centred, strata_rows
-from interp.alignment._scores import OK, PairScores, refuse_fitted
+from interp.alignment._scores import OK, PairingScores, refuse_fitted
 from interp.arrays import Arraylike
 
 
@@ -62,7 +62,7 @@ def draw_pairs(
 
 
 def resample(
-    scores: PairScores,
+    scores: PairingScores,
     counts: Integer[np.ndarray, "resamples n"],
     strata: Arraylike | None = None,
 ) -> Resampled:

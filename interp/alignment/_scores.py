@@ -20,7 +20,7 @@ OK = "ok"
 
 
 @dataclass(frozen=True)
-class PairScores:
+class PairingScores:
     """How well row i of the first side fits row j of the second."""
 
     values: Float[np.ndarray, "n n"]
@@ -39,7 +39,7 @@ class PairScores:
 
 def cosines(
     A: Arraylike, B: Arraylike, *, groups: Arraylike | None = None, centre: bool = False
-) -> PairScores:
+) -> PairingScores:
     """Cosine of every row of `A` with every row of `B`, both [n, d]; rows of one number are pairs.
 
     `centre` takes each side's mean away first: a direction that all texts of a language share
@@ -54,13 +54,13 @@ def cosines(
     first, second = (_Side.of(n, rows, centre) for n, rows in (("first", A), ("second", B)))
     if problems := [side.problem for side in (first, second) if side.problem]:
         nothing = np.full((len(A), len(A)), np.nan)
-        return PairScores(nothing, np.nan, "; ".join(problems))
+        return PairingScores(nothing, np.nan, "; ".join(problems))
     values = first.units @ second.units.T
     stored = first.error(second, values) + second.error(first, values.T).T
     # Rounding of the sums themselves, in float64; a row near the mean of all is off by more than
     # others, and must not make ties of theirs.
     resolution = max(float(np.median(stored)), 8 * float(np.finfo(float).eps))
-    return PairScores(values, resolution, OK, groups=grouped(A, B, groups))
+    return PairingScores(values, resolution, OK, groups=grouped(A, B, groups))
 
 
 def grouped(A: np.ndarray, B: np.ndarray, groups: Arraylike | None) -> Int[np.ndarray, " n"] | None:
@@ -151,14 +151,14 @@ class _Side:
         return np.sqrt(np.maximum(square, 0)) / (self.length / largest)
 
 
-def collapsed(scores: PairScores, member: Int[np.ndarray, " n"]) -> PairScores:
+def collapsed(scores: PairingScores, member: Int[np.ndarray, " n"]) -> PairingScores:
     """Scores of groups with groups: means over all their rows, so that a copy counts once."""
     inside = np.eye(member.max() + 1)[member]
     inside /= inside.sum(axis=0)
     return replace(scores, values=inside.T @ scores.values @ inside, groups=None)
 
 
-def hits(scores: PairScores, k: int = 1, *, backward: bool = False) -> PairScores:
+def hits(scores: PairingScores, k: int = 1, *, backward: bool = False) -> PairingScores:
     """Whether column j is among the `k` best of row i: 1 or 0, shared out where scores tie.
 
     The mean of the diagonal is retrieval@k, its expectation under scrambling k / n. `backward`
@@ -181,7 +181,7 @@ def hits(scores: PairScores, k: int = 1, *, backward: bool = False) -> PairScore
     return replace(scores, values=found, resolution=8 * float(np.finfo(float).eps))
 
 
-def refuse_fitted(scores: PairScores, what: str) -> None:
+def refuse_fitted(scores: PairingScores, what: str) -> None:
     """Raise ValueError for scores that rest on a fit to the pairs."""
     if scores.refit is not None:
         raise ValueError(

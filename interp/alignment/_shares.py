@@ -15,7 +15,7 @@ from jaxtyping import Integer
 
 from interp.alignment._pairing import Pairing, pairing_test
 from interp.alignment._resampling import resample
-from interp.alignment._scores import OK, PairScores, cosines, taken
+from interp.alignment._scores import OK, PairingScores, cosines, taken
 from interp.arrays import Arraylike
 from interp.stats import interval
 
@@ -73,8 +73,8 @@ def decompose(
 
 
 def _brought(
-    scores: PairScores, A: np.ndarray, B: np.ndarray, own: np.ndarray, other: np.ndarray
-) -> PairScores:
+    scores: PairingScores, A: np.ndarray, B: np.ndarray, own: np.ndarray, other: np.ndarray
+) -> PairingScores:
     """Half of each part with the other side's whole: its product with itself, and half of both
     products with the rest."""
     lengths = [np.linalg.norm(side, axis=1, keepdims=True) for side in (A, B)]

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import mannwhitneyu
 
 from interp import study
-from interp.alignment import OK, PairScores, pairing_test
+from interp.alignment import OK, PairingScores, pairing_test
 from interp.claims import Claim, description, finding
 from interp.plots import Axis, Scale, heatmap, lines
 from interp.readout import DoseResponse, dealt_labels, effects, fit
@@ -230,7 +230,7 @@ def acting(subject: study.Subject, _: Corpus) -> study.Part:
 def _own_word(fitted: Vectors, steered: Steered) -> Claim:
     """Held to vectors exchanged among the concepts: directions in general may move a word."""
     n, across = len(fitted.readouts.concepts), steered.across
-    test = pairing_test(PairScores(across, resolution=1e-9 * np.abs(across).max(), status=OK))
+    test = pairing_test(PairingScores(across, resolution=1e-9 * np.abs(across).max(), status=OK))
     best = int((across.argmax(axis=0) == np.arange(n)).sum())
     controls = {
         "words raised most by their own vector": f"{best} of {n}",
