@@ -466,6 +466,14 @@ def test_a_readout_export_can_be_asked_about(common, tmp_path):
     assert "Head 0.1" in report.read_text(encoding="utf-8")
 
 
+def test_a_distance_is_not_compared_with_itself(common, vectors):
+    options: dict[str, Any] = common | {"distances": (-16, -64), "vectors": vectors}
+    outcome = STUDY.run(Config(**options))
+    (claim,) = (c for c in outcome.claims if c.question == distance_and_effect.DISTANCE)
+    assert "distances -16 and -64" in claim.unit
+    assert claim.estimate is not None and claim.estimate < 1 - 1e-6
+
+
 def test_a_single_direction_and_a_single_distance_leave_no_gaps(common, vectors):
     options: dict[str, Any] = common | {"components": 1, "distances": (0,), "vectors": vectors}
     report = _run(Config(**options))

@@ -82,7 +82,9 @@ def _effect_claim(comparison: ModelComparison) -> Claim:
 def _ends(comparison: ModelComparison) -> list[int]:
     """Two distances to compare: 0 and -16, or else the nearest and the farthest; none of one."""
     steps = comparison.steps
-    return [max(steps), -16 if -16 in steps else min(steps)] if len(steps) > 1 else []
+    near = max(steps, default=0)
+    far = -16 if -16 in steps and near != -16 else min(steps, default=0)
+    return [near, far] if len(steps) > 1 else []
 
 
 def _correlation(comparison: ModelComparison) -> np.ndarray | None:
